@@ -1,0 +1,31 @@
+// The whole resource policy of the process: every bound, with its unit and its reason.
+
+/// Bounds that are not configuration. What an operator tunes stands in `Config/Configuration.swift`.
+enum Limits {
+    /// 32 KiB: two TLS records. A larger message head is answered 431 (or 502 from upstream).
+    static let headBytes = 32 * 1024
+    /// 16 KiB of request target; 414 above. Half of a head, so that fields still fit beside it.
+    static let targetBytes = 16 * 1024
+    /// 100 field lines in a head or trailer section; 431 above. What HAProxy allows (101).
+    static let headFields = 100
+    /// 16 KiB of chunk-size line with its extensions never carry meaning; 256 bytes are plenty.
+    static let chunkLineBytes = 256
+    /// 253 octets of host name (RFC 1035 §2.3.4), without the trailing dot.
+    static let hostBytes = 253
+    /// One read from a socket: four TLS records, and the size from which larger reads stop paying.
+    static let readBytes = 64 * 1024
+    /// Bytes queued towards one peer at which the other side's reading pauses.
+    static let highWater = 128 * 1024
+    /// Bytes queued towards one peer below which the other side's reading goes on.
+    static let lowWater = 32 * 1024
+    /// Free blocks that one worker keeps for reuse; above it memory returns to the system.
+    static let pooledBytes = 32 * 1024 * 1024
+    /// Events taken from the kernel in one call.
+    static let eventsPerPoll = 512
+    /// Connections accepted per wake-up, so that an accept storm does not starve live connections.
+    static let acceptsPerWakeup = 64
+    /// Attempts to deliver one request, the first included.
+    static let attempts = 3
+    /// Informational responses forwarded per exchange; a flood of them ends it with 502.
+    static let informationalResponses = 16
+}

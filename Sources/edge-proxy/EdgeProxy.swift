@@ -1,0 +1,4 @@
+@main
+struct EdgeProxy {
+    static func main() {}
+}
