@@ -72,7 +72,9 @@ struct Bytes: BitwiseCopyable {
     }
 
     @inline(__always)
-    func hasPrefix(_ other: Bytes) -> Bool { count >= other.count && prefix(other.count).equals(other) }
+    func hasPrefix(_ other: Bytes) -> Bool {
+        count >= other.count && prefix(other.count).equals(other)
+    }
 
     /// The index of the first `byte` at or after `start`.
     func firstIndex(of byte: UInt8, from start: Int = 0) -> Int? {

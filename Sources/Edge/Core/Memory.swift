@@ -4,7 +4,9 @@ import Glibc
 
 /// Whether two runs of `count` bytes are equal.
 @inline(__always)
-func compareMemory(_ left: UnsafePointer<UInt8>, _ right: UnsafePointer<UInt8>, _ count: Int) -> Bool {
+func compareMemory(_ left: UnsafePointer<UInt8>, _ right: UnsafePointer<UInt8>, _ count: Int)
+    -> Bool
+{
     unsafe memcmp(left, right, count) == 0
 }
 
@@ -17,6 +19,7 @@ func indexInMemory(_ base: UnsafePointer<UInt8>, _ count: Int, _ byte: UInt8) ->
 
 /// Copies `count` bytes between runs that do not overlap.
 @inline(__always)
-func copyMemory(_ target: UnsafeMutablePointer<UInt8>, _ source: UnsafePointer<UInt8>, _ count: Int) {
+func copyMemory(_ target: UnsafeMutablePointer<UInt8>, _ source: UnsafePointer<UInt8>, _ count: Int)
+{
     unsafe memcpy(target, source, count)
 }

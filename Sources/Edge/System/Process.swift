@@ -1,0 +1,53 @@
+// The process's own limits and figures.
+
+import CLinux
+import Glibc
+
+/// What the system says of this process.
+enum ProcessFigures {
+    /// Processors that this process may run on.
+    static var processors: Int { max(1, Int(sysconf(Int32(_SC_NPROCESSORS_ONLN)))) }
+
+    /// Raises the soft limit of open descriptors to the hard one and returns it.
+    static func raiseDescriptorLimit() -> Int {
+        var limit = rlimit()
+        guard unsafe getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0 else {
+            return 1024
+        }
+        limit.rlim_cur = limit.rlim_max
+        _ = unsafe setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
+        _ = unsafe getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
+        return Int(clamping: limit.rlim_cur)
+    }
+
+    static var identifier: Int32 { getpid() }
+
+    /// 64 bits from the system's random source.
+    static func randomSeed() -> UInt64 {
+        var generator = SystemRandomNumberGenerator()
+        return generator.next()
+    }
+}
+
+/// Files, as far as the control plane writes them.
+enum FileSystem {
+    /// Writes a file so that whoever sees its name sees all of it.
+    static func writeAtomically(_ bytes: [UInt8], to path: String) throws(SystemFailure) {
+        let temporary = path + ".new"
+        let descriptor = unsafe open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o644)
+        guard descriptor >= 0 else { throw SystemFailure(code: edge_errno(), call: "open") }
+        defer { Socket.close(descriptor) }
+        var written = 0
+        while written < bytes.count {
+            let count = unsafe bytes.withUnsafeBytes {
+                unsafe write(
+                    descriptor, $0.baseAddress.map { unsafe $0 + written }, $0.count - written)
+            }
+            guard count > 0 else { throw SystemFailure(code: edge_errno(), call: "write") }
+            written += count
+        }
+        guard unsafe rename(temporary, path) == 0 else {
+            throw SystemFailure(code: edge_errno(), call: "rename")
+        }
+    }
+}

@@ -1,0 +1,57 @@
+import Testing
+
+@testable import Edge
+
+@Suite("A timer wheel") struct TimerWheelTests {
+    @Test("fires every deadline once, never early and at most two slots late", arguments: 1...8)
+    func firesInTime(seed: Int) {
+        var random = SplitMix(state: UInt64(seed))
+        var now = Instant(nanoseconds: Int64(random.next() >> 20))
+        var wheel = TimerWheel(now: now)
+        var deadlines: [Deadline] = []
+        var due: [Instant] = []
+        for index in 0..<500 {
+            var deadline = Deadline()
+            let at = now + .milliseconds(Int64(random.next() % 200_000))
+            wheel.set(&deadline, Token(.front, slot: UInt32(index)), at: at)
+            deadlines.append(deadline)
+            due.append(at)
+        }
+        for index in stride(from: 0, to: 500, by: 5) {
+            let at = now + .milliseconds(Int64(random.next() % 200_000))
+            wheel.set(&deadlines[index], Token(.front, slot: UInt32(index)), at: at)
+            due[index] = at
+        }
+        for index in stride(from: 3, to: 500, by: 7) {
+            wheel.cancel(&deadlines[index])
+            due[index] = .never
+        }
+        var fired = Set<Int>()
+        while wheel.count > 0 {
+            let wait = wheel.millisecondsToNext(now: now)
+            #expect(wait >= 0)
+            now = now + .milliseconds(max(1, Int64(wait)))
+            while let token = wheel.nextExpired(now: now) {
+                let index = Int(token.slot)
+                guard wheel.confirm(&deadlines[index], token, now: now) else { continue }
+                #expect(fired.insert(index).inserted)
+                #expect(due[index] <= now)
+                #expect((now - due[index]) < .milliseconds(40))
+            }
+        }
+        #expect(fired.count == due.count { $0 != .never })
+    }
+}
+
+/// A small deterministic generator for tests.
+struct SplitMix: RandomNumberGenerator {
+    var state: UInt64
+
+    mutating func next() -> UInt64 {
+        state &+= 0x9E37_79B9_7F4A_7C15
+        var mixed = state
+        mixed = (mixed ^ mixed >> 30) &* 0xBF58_476D_1CE4_E5B9
+        mixed = (mixed ^ mixed >> 27) &* 0x94D0_49BB_1331_11EB
+        return mixed ^ mixed >> 31
+    }
+}
