@@ -138,6 +138,14 @@ struct ByteQueue: ~Copyable {
         end = 0
     }
 
+    /// Makes sure that the next `more` bytes can be appended without moving what is there.
+    @inline(__always)
+    mutating func ensureRoom(_ more: Int) { _ = unsafe reserve(max(more, 1)) }
+
+    /// Gives back the block of a reservation that was not committed.
+    @inline(__always)
+    mutating func releaseUnused() { releaseIfEmpty() }
+
     mutating func removeAll() {
         start = end
         releaseIfEmpty()

@@ -12,6 +12,8 @@ struct Readiness: OptionSet, BitwiseCopyable {
     static let hangUp = Readiness(
         rawValue: EPOLLRDHUP.rawValue | EPOLLHUP.rawValue | EPOLLERR.rawValue)
     static let edge = Readiness(rawValue: UInt32(1) << 31)
+    /// Level-triggered, and of all workers that share a socket only one is woken.
+    static let listener: Readiness = [.readable, Readiness(rawValue: 1 << 28)]
     /// A connection's only registration: both directions, edge-triggered, once for its life.
     static let connection: Readiness = [
         .readable, .writable, .edge, Readiness(rawValue: EPOLLRDHUP.rawValue),

@@ -1,0 +1,141 @@
+// One connection from a client.
+
+/// What a front connection speaks.
+enum FrontProtocol: UInt8 {
+    /// TLS is being negotiated.
+    case handshaking
+    /// Cleartext whose first bytes are awaited: an HTTP/2 preface or an HTTP/1 request.
+    case unknown
+    case http1, http2
+    case closed
+}
+
+/// What an HTTP/1 connection expects to read.
+enum FrontReading: UInt8 {
+    case head, body
+    /// The request is complete; the next one waits until its response is.
+    case blocked
+    case tunnel
+    /// No further request is taken: what still arrives is thrown away until the client closes.
+    case discarding
+}
+
+/// The deadline that a front connection's timer stands for.
+enum FrontDeadline: UInt8 {
+    case none, handshake, head, idle, write, linger
+}
+
+/// State of one front connection; lives in its worker's slab.
+///
+///     accept ─► handshaking ─► http1 | http2 ─► closed
+///                   └ (cleartext) unknown ┘
+struct FrontConnection: ~Copyable {
+    let token: Token
+    let purpose: ListenerPurpose
+    let peer: SocketAddress
+    var transport: Transport
+    /// Plaintext from the client that could not be worked on yet.
+    var input: ByteQueue
+    /// Plaintext towards the client.
+    var output: ByteQueue
+    var deadline = Deadline()
+    var deadlineKind = FrontDeadline.none
+
+    var spoken = FrontProtocol.handshaking
+    var session: HTTP2Session?
+    /// Exchanges on this connection: of HTTP/1 the only one, of HTTP/2 the first of a list.
+    var firstExchange = Token.none
+    var exchangeCount = 0
+
+    // HTTP/1
+    var reading = FrontReading.head
+    var decoder = HTTP1BodyDecoder(.none)
+    var scanned = 0
+    /// Close once the output is sent.
+    var closesAfterOutput = false
+    /// The end of the output is not the end of the message: close without TLS's farewell.
+    var closesAbruptly = false
+
+    /// What had been sent when the deadline for writing was last set: progress moves it.
+    var bytesOutAtDeadline: UInt64 = 0
+    /// The loop over `input` is running: whoever completes an exchange must not start it again.
+    var isParsing = false
+
+    /// The peer may extend forwarding fields.
+    var isTrusted = false
+    var isSecure = false
+    var tlsLabel = TLSLabel.none
+    var isReadPaused = false
+    var isDirty = false
+    var isReady = false
+    var isDraining = false
+    var hasSentShutdown = false
+    var requests: UInt64 = 0
+    /// The peer's address as text, and where its part without the port stands.
+    private var peerText: [64 of UInt8] = .init(repeating: 0)
+    private var peerCount: UInt8 = 0
+    private var peerHostStart: UInt8 = 0
+    private var peerHostCount: UInt8 = 0
+
+    init(
+        token: Token, purpose: ListenerPurpose, peer: SocketAddress, descriptor: Int32,
+        buffers: Ref<BufferPool>
+    ) {
+        self.token = token
+        self.purpose = purpose
+        self.peer = peer
+        transport = Transport(descriptor: descriptor, pool: buffers)
+        input = ByteQueue(pool: buffers)
+        output = ByteQueue(pool: buffers)
+        session = nil
+        var span = peerText.mutableSpan
+        unsafe span.withUnsafeMutableBufferPointer { buffer in
+            guard let base = buffer.baseAddress else { return }
+            let isV6 = peer.family == .v6
+            if isV6 { unsafe base[0] = UInt8(ascii: "[") }
+            peerHostStart = isV6 ? 1 : 0
+            let host = unsafe peer.write(to: base + Int(peerHostStart))
+            var count = Int(peerHostStart) + host
+            if isV6 {
+                unsafe base[count] = UInt8(ascii: "]")
+                count += 1
+            }
+            if peer.family != .unix {
+                unsafe base[count] = UInt8(ascii: ":")
+                count += 1 + unsafe writeDecimal(UInt64(peer.port), to: base + count + 1)
+            }
+            peerHostCount = UInt8(host)
+            peerCount = UInt8(count)
+        }
+    }
+
+    /// Hands the unread input to the caller and starts afresh.
+    mutating func takeInput(pool: Ref<BufferPool>) -> ByteQueue {
+        var taken = ByteQueue(pool: pool)
+        swap(&taken, &input)
+        return taken
+    }
+
+    /// Bytes towards the client that the kernel has not taken.
+    @inline(__always)
+    var buffered: Int { output.count + transport.pending }
+}
+
+extension Ref<FrontConnection> {
+    /// The client's address with its port; valid as long as the connection.
+    var peerBytes: Bytes { self[].peerText(withPort: true) }
+    /// The client's address alone.
+    var peerHost: Bytes { self[].peerText(withPort: false) }
+}
+
+extension FrontConnection {
+    // Pinned in its slab slot, so the text's address outlives the call.
+    fileprivate func peerText(withPort: Bool) -> Bytes {
+        let span = peerText.span
+        return unsafe span.withUnsafeBufferPointer { buffer in
+            guard let base = buffer.baseAddress else { return .empty }
+            if withPort { return unsafe Bytes(base, count: Int(peerCount)) }
+            return unsafe Bytes(base + Int(peerHostStart), count: Int(peerHostCount))
+        }
+    }
+}

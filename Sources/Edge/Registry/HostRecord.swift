@@ -1,0 +1,111 @@
+// What all workers know of one upstream host.
+
+import Synchronization
+
+/// Which version a host turned out to speak where both were possible.
+enum LearnedProtocol: UInt8, Sendable {
+    case unknown, http1, http2
+}
+
+/// Counts and facts of one host, shared by all workers; atomics only, so that nothing on a
+/// request's way takes a lock.
+struct HostRecord: ~Copyable {
+    /// Connections open or being opened, over all workers.
+    let connections = Atomic<Int>(0)
+    /// Those of them that wait for a request.
+    let idle = Atomic<Int>(0)
+    /// Exchanges that hold a connection.
+    let inFlight = Atomic<Int>(0)
+    /// Exchanges that wait for one.
+    let waiting = Atomic<Int>(0)
+    /// Bit per worker (mod 64) with waiters that only another worker's release can help.
+    let starving = Atomic<UInt64>(0)
+    let dials = Atomic<UInt64>(0)
+    let requests = Atomic<UInt64>(0)
+    let reused = Atomic<UInt64>(0)
+    let failures = Atomic<UInt64>(0)
+    /// Milliseconds on the monotonic clock when the host was last asked for.
+    let lastUsed = Atomic<Int64>(0)
+    private let learnedValue = Atomic<UInt8>(0)
+    /// Whether it has ever answered; a host that has not is the first to make room.
+    let hasAnswered = Atomic<Bool>(false)
+    /// Out of the registry: pools close what is idle and end with their last exchange.
+    let isRetired = Atomic<Bool>(false)
+    /// Bit per worker (mod 64) that has a pool for this host.
+    let workers = Atomic<UInt64>(0)
+
+    var learned: LearnedProtocol {
+        LearnedProtocol(rawValue: learnedValue.load(ordering: .relaxed)) ?? .unknown
+    }
+
+    func learn(_ protocolName: LearnedProtocol) {
+        learnedValue.store(protocolName.rawValue, ordering: .relaxed)
+    }
+
+    /// Counts one more connection unless `limit` are open already.
+    func reserveConnection(limit: Int) -> Bool {
+        if connections.wrappingAdd(1, ordering: .relaxed).newValue <= limit { return true }
+        connections.wrappingSubtract(1, ordering: .relaxed)
+        return false
+    }
+}
+
+/// The registry's entry for one upstream host: its key and its record.
+///
+/// Lives as long as a worker's pool or the registry holds it; on a request's way it is only reached
+/// through `record` and `hostBytes`, which need no reference counting.
+@safe
+final class HostClient: Sendable {
+    let identity: UpstreamIdentity
+    /// Lower-case name or address without brackets.
+    let host: String
+    /// 0 for one that is served unpooled because the registry was full of busy hosts.
+    let isPooled: Bool
+    let sessions = TLSClientSessions()
+    // Safety: written here, freed in deinit; what it points at is atomics.
+    nonisolated(unsafe) private let recordPointer: Ref<HostRecord>
+    nonisolated(unsafe) private let hostPointer: UnsafeMutablePointer<UInt8>
+    private let hostCount: Int
+    private let nameCount: Int
+    private let addresses = Mutex<[SocketAddress]>([])
+
+    init(identity: UpstreamIdentity, host: Bytes, isPooled: Bool) {
+        self.identity = identity
+        self.host = host.string
+        self.isPooled = isPooled
+        unsafe recordPointer = .allocate(HostRecord())
+        let port = Array(":\(identity.key.port)".utf8)
+        let isV6 = host.firstIndex(of: UInt8(ascii: ":")) != nil
+        let name = Array(isV6 ? "[\(host.string)]".utf8 : host.string.utf8) + port
+        // The host, and behind it the host with its port.
+        unsafe hostPointer = .allocate(capacity: host.count + name.count)
+        unsafe copyMemory(hostPointer, host.base, host.count)
+        for (index, byte) in name.enumerated() { unsafe hostPointer[host.count + index] = byte }
+        hostCount = host.count
+        nameCount = name.count
+    }
+
+    deinit {
+        unsafe recordPointer.destroy()
+        unsafe hostPointer.deallocate()
+    }
+
+    var record: Ref<HostRecord> { unsafe recordPointer }
+    /// Valid as long as this client.
+    var hostBytes: Bytes { unsafe Bytes(hostPointer, count: hostCount) }
+
+    /// `host:port`; valid as long as this client.
+    var nameBytes: Bytes { unsafe Bytes(hostPointer + hostCount, count: nameCount) }
+
+    /// The host, with its port unless that is the scheme's default: what Host says upstream.
+    var authorityBytes: Bytes {
+        let port: UInt16 = identity.key.isSecure ? 443 : 80
+        guard identity.key.port == port else { return nameBytes }
+        let suffix = identity.key.isSecure ? 4 : 3
+        return nameBytes.prefix(nameCount - suffix)
+    }
+
+    /// The addresses last dialled, for the admin pages.
+    var lastAddresses: [SocketAddress] { addresses.withLock { $0 } }
+    func setAddresses(_ fresh: [SocketAddress]) { addresses.withLock { $0 = fresh } }
+}

@@ -1,0 +1,179 @@
+// All host clients of the process: made once, bounded, evicted when idle.
+
+import Synchronization
+
+/// Bounds of the registry.
+struct RegistryLimits: Sendable, Equatable {
+    var maxHosts = 10_000
+    var maxConnections = 8192
+    var maxConnectionsPerHost = 256
+    var maxInFlightPerHost = 1024
+    var maxQueuePerHost = 1024
+    var hostIdle = Duration.seconds(600)
+}
+
+/// The shared table of host clients.
+///
+/// Workers come here once per host, keep the client in a pool of their own, and from then on meet
+/// it only through its atomics. Room is made by a clock hand: hosts that never answered leave
+/// first, then those not used since the hand's last round; busy ones never. When all are busy the
+/// new host gets a client outside the table, whose connections are not kept.
+final class Registry: Sendable {
+    private struct HostKey: Hashable {
+        let identity: UInt32
+        let host: String
+    }
+
+    private struct Table {
+        var clients: [HostKey: Int] = [:]
+        /// Clock positions; nil where a client has left.
+        var ring: [HostClient?] = []
+        var vacant: [Int] = []
+        var hand = 0
+        var identities: [UpstreamKey: UpstreamIdentity] = [:]
+        var limits: RegistryLimits
+        var nextIdentity: UInt32 = 1
+    }
+
+    private let table: Mutex<Table>
+    /// Upstream connections of all workers and hosts.
+    let connections = Atomic<Int>(0)
+    let evictions = Atomic<UInt64>(0)
+    let unpooled = Atomic<UInt64>(0)
+    let made = Atomic<UInt64>(0)
+    private let maxConnections: Atomic<Int>
+    /// Tells the workers in a mask that a client was retired.
+    private let onRetire: @Sendable (HostClient, UInt64) -> Void
+
+    init(limits: RegistryLimits, onRetire: @escaping @Sendable (HostClient, UInt64) -> Void) {
+        table = Mutex(Table(limits: limits))
+        maxConnections = Atomic(limits.maxConnections)
+        self.onRetire = onRetire
+    }
+
+    /// The one identity of a key; `makeTLS` runs when it is new.
+    func identity<Failure: Error>(
+        for key: UpstreamKey, makeTLS: () throws(Failure) -> TLSClientContext?
+    ) throws(Failure) -> UpstreamIdentity {
+        if let known = table.withLock({ $0.identities[key] }) { return known }
+        let tls = try makeTLS()
+        return table.withLock { table in
+            if let known = table.identities[key] { return known }
+            let identity = UpstreamIdentity(number: table.nextIdentity, key: key, tls: tls)
+            table.nextIdentity += 1
+            table.identities[key] = identity
+            return identity
+        }
+    }
+
+    func setLimits(_ limits: RegistryLimits) {
+        table.withLock { $0.limits = limits }
+        maxConnections.store(limits.maxConnections, ordering: .relaxed)
+    }
+
+    /// Counts one more upstream connection unless the process holds its most already.
+    func reserveConnection() -> Bool {
+        let limit = maxConnections.load(ordering: .relaxed)
+        if connections.wrappingAdd(1, ordering: .relaxed).newValue <= limit { return true }
+        connections.wrappingSubtract(1, ordering: .relaxed)
+        return false
+    }
+
+    func releaseConnection() { connections.wrappingSubtract(1, ordering: .relaxed) }
+
+    /// The client of a host, made now if nobody asked before; `worker` will hold a pool for it.
+    func client(
+        _ identity: UpstreamIdentity, host: Bytes, worker: Int, now: Instant
+    ) -> HostClient {
+        let key = HostKey(identity: identity.number, host: host.string)
+        let bit = UInt64(1) << UInt64(worker & 63)
+        var retired: (HostClient, UInt64)?
+        let client = table.withLock { table -> HostClient in
+            if let place = table.clients[key], let known = table.ring[place] {
+                known.record[].workers.bitwiseOr(bit, ordering: .relaxed)
+                known.record[].lastUsed.store(now.nanoseconds / 1_000_000, ordering: .relaxed)
+                return known
+            }
+            if table.clients.count >= table.limits.maxHosts {
+                retired = Self.evict(&table, now: now)
+                if retired == nil {
+                    unpooled.wrappingAdd(1, ordering: .relaxed)
+                    return HostClient(identity: identity, host: host, isPooled: false)
+                }
+            }
+            let fresh = HostClient(identity: identity, host: host, isPooled: true)
+            fresh.record[].workers.store(bit, ordering: .relaxed)
+            fresh.record[].lastUsed.store(now.nanoseconds / 1_000_000, ordering: .relaxed)
+            let place = table.vacant.popLast() ?? table.ring.count
+            if place == table.ring.count { table.ring.append(fresh) }
+            table.ring[place] = fresh
+            table.clients[key] = place
+            return fresh
+        }
+        made.wrappingAdd(1, ordering: .relaxed)
+        if let (old, workers) = retired {
+            evictions.wrappingAdd(1, ordering: .relaxed)
+            onRetire(old, workers)
+        }
+        return client
+    }
+
+    /// Takes a client out; its pools end when they hear of it.
+    private static func remove(_ place: Int, from table: inout Table) -> (HostClient, UInt64)? {
+        guard let client = table.ring[place] else { return nil }
+        table.ring[place] = nil
+        table.vacant.append(place)
+        table.clients[HostKey(identity: client.identity.number, host: client.host)] = nil
+        client.record[].isRetired.store(true, ordering: .releasing)
+        return (client, client.record[].workers.load(ordering: .relaxed))
+    }
+
+    private static func isBusy(_ client: HostClient) -> Bool {
+        let record = client.record
+        return record[].inFlight.load(ordering: .relaxed) > 0
+            || record[].waiting.load(ordering: .relaxed) > 0
+    }
+
+    /// One round of the clock: the first idle host that never answered, else the idle host that
+    /// was used longest ago among those the hand passed.
+    private static func evict(_ table: inout Table, now: Instant) -> (HostClient, UInt64)? {
+        let most = min(table.ring.count, 128)
+        var oldest: (place: Int, used: Int64)?
+        var seen = 0
+        while seen < table.ring.count {
+            // Among the busy the hand goes on; with a candidate it stops after a short stretch.
+            if seen >= most, oldest != nil { break }
+            table.hand = (table.hand + 1) % table.ring.count
+            seen += 1
+            guard let client = table.ring[table.hand], !isBusy(client) else { continue }
+            if !client.record[].hasAnswered.load(ordering: .relaxed) {
+                return remove(table.hand, from: &table)
+            }
+            let used = client.record[].lastUsed.load(ordering: .relaxed)
+            if oldest.map({ used < $0.used }) ?? true { oldest = (table.hand, used) }
+        }
+        guard let oldest else { return nil }
+        return remove(oldest.place, from: &table)
+    }
+
+    /// Retires hosts that nobody has asked for during `hostIdle`; called now and then.
+    func expire(now: Instant) {
+        var retired: [(HostClient, UInt64)] = []
+        table.withLock { table in
+            let bound = now.nanoseconds / 1_000_000 - table.limits.hostIdle.milliseconds
+            for place in table.ring.indices {
+                guard let client = table.ring[place], !Self.isBusy(client),
+                    client.record[].connections.load(ordering: .relaxed) == 0,
+                    client.record[].lastUsed.load(ordering: .relaxed) < bound
+                else { continue }
+                if let entry = Self.remove(place, from: &table) { retired.append(entry) }
+            }
+        }
+        for (client, workers) in retired { onRetire(client, workers) }
+    }
+
+    var count: Int { table.withLock { $0.clients.count } }
+
+    /// All clients, for the admin pages.
+    func snapshot() -> [HostClient] { table.withLock { $0.ring.compactMap(\.self) } }
+}

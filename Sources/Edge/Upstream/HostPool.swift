@@ -1,0 +1,214 @@
+// One worker's connections to one host.
+
+import DequeModule
+
+/// A worker's part of a host client: its connections, and who waits for one.
+///
+///     waiters ──► [h2 with room] ──► [idle h1, last used first] ──► dial (bounded) ──► wait
+///
+/// Everything here belongs to one worker; what workers share is in `record`.
+struct HostPool: ~Copyable {
+    let token: Token
+    let hash: UInt64
+    let client: HostClient
+    /// `client.record`, without the reference counting of going through `client`.
+    let record: Ref<HostRecord>
+    let identity: UInt32
+    let isSecure: Bool
+    let protocols: UpstreamProtocols
+    let host: Bytes
+    /// The host with its port, for logs.
+    let name: Bytes
+    /// Next in the table's chain.
+    var nextInChain: Ref<HostPool>?
+
+    /// Exchanges waiting for a connection, oldest first; tokens of those that left do not resolve.
+    var waiters = Deque<Token>()
+    var waiting = 0
+    /// Those of them that need HTTP/1.1 for its Upgrade.
+    var waitingForUpgrade = 0
+    var dialling = 0
+    var connections = 0
+    /// Exchanges of this worker that hold a connection.
+    var inFlight = 0
+    var isResolving = false
+    var isInTable = false
+    var hasAnswered = false
+    var hasEnded = false
+    var addresses: [SocketAddress] = []
+    var nextAddress = 0
+    var idleHead: Ref<UpstreamConnection>?
+    var idleCount = 0
+    /// HTTP/2 connections with exchanges or waiting for some.
+    var sharedHead: Ref<UpstreamConnection>?
+    /// What made the last dial fail; told to the waiters when no other dial is left.
+    var lastFailure = ErrorReason.none
+
+    init(token: Token, hash: UInt64, client: HostClient) {
+        self.token = token
+        self.hash = hash
+        self.client = client
+        record = client.record
+        identity = client.identity.number
+        isSecure = client.identity.key.isSecure
+        protocols = client.identity.key.protocols
+        host = client.hostBytes
+        name = client.nameBytes
+        nextInChain = nil
+        idleHead = nil
+        sharedHead = nil
+    }
+
+    /// Nothing of it is in use: it can go.
+    var isUnused: Bool {
+        connections == 0 && waiting == 0 && inFlight == 0 && dialling == 0 && !isResolving
+    }
+
+    /// Whether a cleartext connection starts with HTTP/2 at once.
+    var startsWithHTTP2: Bool { !isSecure && protocols.contains(.h2c) && !protocols.contains(.http1) }
+
+    /// Whether one connection may turn out to be enough for all waiters.
+    @inline(__always)
+    var mayMultiplex: Bool {
+        if isSecure {
+            guard protocols.contains(.http2) else { return false }
+            return !protocols.contains(.http1) || record[].learned != .http1
+        }
+        return protocols.contains(.h2c)
+    }
+
+    // MARK: idle HTTP/1 connections, last in first out
+
+    mutating func pushIdle(_ connection: Ref<UpstreamConnection>) {
+        connection[].nextIdle = idleHead
+        connection[].previousIdle = nil
+        idleHead?[].previousIdle = connection
+        idleHead = connection
+        idleCount += 1
+        connection[].isIdle = true
+        record[].idle.wrappingAdd(1, ordering: .relaxed)
+    }
+
+    mutating func removeIdle(_ connection: Ref<UpstreamConnection>) {
+        guard connection[].isIdle else { return }
+        let next = connection[].nextIdle
+        let previous = connection[].previousIdle
+        next?[].previousIdle = previous
+        if let previous { previous[].nextIdle = next } else { idleHead = next }
+        connection[].nextIdle = nil
+        connection[].previousIdle = nil
+        connection[].isIdle = false
+        idleCount -= 1
+        record[].idle.wrappingSubtract(1, ordering: .relaxed)
+    }
+
+    // MARK: HTTP/2 connections
+
+    mutating func addShared(_ connection: Ref<UpstreamConnection>) {
+        connection[].nextIdle = sharedHead
+        connection[].previousIdle = nil
+        sharedHead?[].previousIdle = connection
+        sharedHead = connection
+    }
+
+    mutating func removeShared(_ connection: Ref<UpstreamConnection>) {
+        let next = connection[].nextIdle
+        let previous = connection[].previousIdle
+        next?[].previousIdle = previous
+        if let previous { previous[].nextIdle = next } else { sharedHead = next }
+        connection[].nextIdle = nil
+        connection[].previousIdle = nil
+    }
+
+    /// An HTTP/2 connection that can take one more stream.
+    @inline(__always)
+    func sharedWithCapacity() -> Ref<UpstreamConnection>? {
+        var candidate = sharedHead
+        while let connection = candidate {
+            if connection[].hasStreamCapacity { return connection }
+            candidate = connection[].nextIdle
+        }
+        return nil
+    }
+}
+
+/// One worker's pools by identity and host, chained in buckets.
+@safe
+struct PoolTable: ~Copyable {
+    private var buckets: UnsafeMutablePointer<Ref<HostPool>?>
+    private var mask: UInt64 = 255
+    private(set) var count = 0
+    private let hasher: ByteHash
+
+    init(seed: UInt64) {
+        hasher = ByteHash(seed: seed)
+        unsafe buckets = .allocate(capacity: 256)
+        unsafe buckets.initialize(repeating: nil, count: 256)
+    }
+
+    deinit { unsafe buckets.deallocate() }
+
+    @inline(__always)
+    func hash(_ identity: UInt32, _ host: Bytes) -> UInt64 {
+        hasher.hash(host) ^ UInt64(identity) &* 0x9E37_79B9_7F4A_7C15
+    }
+
+    @inline(__always)
+    func find(_ hash: UInt64, _ identity: UInt32, _ host: Bytes) -> Ref<HostPool>? {
+        var next = unsafe buckets[Int(hash & mask)]
+        while let pool = next {
+            if pool[].hash == hash, pool[].identity == identity, pool[].host.equals(host) {
+                return pool
+            }
+            next = pool[].nextInChain
+        }
+        return nil
+    }
+
+    mutating func insert(_ pool: Ref<HostPool>) {
+        if count > Int(mask) { grow() }
+        let bucket = Int(pool[].hash & mask)
+        pool[].nextInChain = unsafe buckets[bucket]
+        unsafe buckets[bucket] = pool
+        count += 1
+    }
+
+    /// Takes a pool out; false when it was not in (an unpooled one).
+    mutating func remove(_ pool: Ref<HostPool>) {
+        let bucket = Int(pool[].hash & mask)
+        var previous: Ref<HostPool>?
+        var next = unsafe buckets[bucket]
+        while let current = next {
+            if current == pool {
+                if let previous {
+                    previous[].nextInChain = pool[].nextInChain
+                } else {
+                    unsafe buckets[bucket] = pool[].nextInChain
+                }
+                pool[].nextInChain = nil
+                count -= 1
+                return
+            }
+            previous = current
+            next = current[].nextInChain
+        }
+    }
+
+    private mutating func grow() {
+        let old = unsafe buckets
+        let oldCount = Int(mask) + 1
+        mask = mask * 2 + 1
+        unsafe buckets = .allocate(capacity: oldCount * 2)
+        unsafe buckets.initialize(repeating: nil, count: oldCount * 2)
+        for bucket in 0..<oldCount {
+            var next = unsafe old[bucket]
+            while let pool = next {
+                next = pool[].nextInChain
+                let place = Int(pool[].hash & mask)
+                pool[].nextInChain = unsafe buckets[place]
+                unsafe buckets[place] = pool
+            }
+        }
+        unsafe old.deallocate()
+    }
+}

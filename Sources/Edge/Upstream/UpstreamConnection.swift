@@ -1,0 +1,108 @@
+// One connection to an upstream host.
+
+/// Where a connection stands in its life.
+enum UpstreamPhase: UInt8 {
+    case dialling, handshaking, ready, closed
+}
+
+/// What an HTTP/1 connection expects to read.
+enum UpstreamReading: UInt8 {
+    /// Nothing: no exchange; whatever comes ends the connection.
+    case idle
+    case head
+    case body
+    /// Bytes pass unread in both directions (after 101).
+    case tunnel
+}
+
+/// State of one upstream connection; lives in its worker's slab.
+///
+///     dialling ─► handshaking (https) ─► ready ─► closed
+///                                         │ h1: one exchange at a time, LIFO idle list of its pool
+///                                         └ h2: any number of exchanges up to the peer's limit
+struct UpstreamConnection: ~Copyable {
+    let token: Token
+    let pool: Ref<HostPool>
+    let address: SocketAddress
+    var transport: Transport
+    /// Plaintext towards the host.
+    var output: ByteQueue
+    /// Plaintext from the host that could not be worked on yet: a partial head or chunk line.
+    var input: ByteQueue
+    var deadline = Deadline()
+    let dialledAt: Instant
+
+    var phase = UpstreamPhase.dialling
+    var isHTTP2 = false
+    var session: HTTP2Session?
+    /// Exchanges on this connection: of HTTP/1 the only one, of HTTP/2 the first of a list.
+    var firstExchange = Token.none
+    var exchangeCount = 0
+
+    // HTTP/1
+    var reading = UpstreamReading.idle
+    var decoder = HTTP1BodyDecoder(.none)
+    var scanned = 0
+    /// The response's side lets the connection serve again.
+    var isPersistent = false
+
+    /// Exchanges begun on it so far.
+    var served: UInt64 = 0
+    var idleSince = Instant.zero
+    /// The peer's GOAWAY, its age or a drain: finish what runs, take nothing new.
+    var isDraining = false
+    /// The response's readers are behind; nothing is read until they catch up.
+    var isReadPaused = false
+    /// In the worker's list of those to flush, of those to read again.
+    var isDirty = false
+    var isReady = false
+
+    var keepalive = Duration.seconds(60)
+    var handshakeTimeout = Duration.seconds(5)
+    var dialUntil = Instant.never
+    /// Offers nothing but HTTP/1.1: an Upgrade waits for it.
+    var forcesHTTP1 = false
+
+    // Happy eyeballs (RFC 8305): the wave of addresses this dial belongs to.
+    var addressIndex = 0
+    var addressesLeft = 0
+    var hasStartedNext = false
+
+    // Lists: idle connections of the pool, idle connections of the worker, HTTP/2 of the pool.
+    var nextIdle: Ref<UpstreamConnection>?
+    var previousIdle: Ref<UpstreamConnection>?
+    var nextUsed: Ref<UpstreamConnection>?
+    var previousUsed: Ref<UpstreamConnection>?
+    var isIdle = false
+    /// In the worker's list of resting connections.
+    var isListed = false
+
+    init(
+        token: Token, pool: Ref<HostPool>, address: SocketAddress, descriptor: Int32,
+        buffers: Ref<BufferPool>, now: Instant
+    ) {
+        self.token = token
+        self.pool = pool
+        self.address = address
+        transport = Transport(descriptor: descriptor, pool: buffers)
+        output = ByteQueue(pool: buffers)
+        input = ByteQueue(pool: buffers)
+        dialledAt = now
+        session = nil
+        nextIdle = nil
+        previousIdle = nil
+        nextUsed = nil
+        previousUsed = nil
+    }
+
+    /// Bytes towards the host that the kernel has not taken.
+    @inline(__always)
+    var buffered: Int { output.count + transport.pending }
+
+    /// Whether another stream may begin on it.
+    @inline(__always)
+    var hasStreamCapacity: Bool {
+        guard phase == .ready, isHTTP2, !isDraining else { return false }
+        return (session?.streamCapacity ?? 0) > 0
+    }
+}

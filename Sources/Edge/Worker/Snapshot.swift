@@ -1,0 +1,63 @@
+// What a configuration becomes before workers use it.
+
+/// A listener as a worker sees it; its place in the list is its number.
+final class ListenerRuntime: Sendable {
+    let name: String
+    let purpose: ListenerPurpose
+    let tls: TLSServerContext?
+
+    init(name: String, purpose: ListenerPurpose, tls: TLSServerContext?) {
+        self.name = name
+        self.purpose = purpose
+        self.tls = tls
+    }
+}
+
+/// A route as a worker sees it; its place in the list is its number in the route table.
+final class RouteRuntime: Sendable {
+    let identity: UpstreamIdentity
+    let template: UpstreamTemplate
+    let policy: ExchangePolicy
+    /// A copy of `identity.number`, without going through the object.
+    let identityNumber: UInt32
+
+    init(identity: UpstreamIdentity, template: UpstreamTemplate, policy: ExchangePolicy) {
+        self.identity = identity
+        self.template = template
+        self.policy = policy
+        identityNumber = identity.number
+    }
+}
+
+/// Front settings, copied into each worker.
+struct FrontPolicy: Sendable {
+    var handshake = Duration.seconds(10)
+    var head = Duration.seconds(10)
+    var body = Duration.seconds(60)
+    var write = Duration.seconds(60)
+    var idle = Duration.seconds(75)
+    var maxConnections = 10_000
+    var maxStreams: UInt32 = 128
+    var underscores = UnderscorePolicy.drop
+    var trusted: [AddressRange] = []
+}
+
+/// An immutable configuration in force: built and checked as a whole, then handed to every worker.
+final class Snapshot: Sendable {
+    let generation: Int
+    let routes: RouteTable
+    let runtimes: [RouteRuntime]
+    let listeners: [ListenerRuntime]
+    let front: FrontPolicy
+
+    init(
+        generation: Int, routes: RouteTable, runtimes: [RouteRuntime],
+        listeners: [ListenerRuntime], front: FrontPolicy
+    ) {
+        self.generation = generation
+        self.routes = routes
+        self.runtimes = runtimes
+        self.listeners = listeners
+        self.front = front
+    }
+}

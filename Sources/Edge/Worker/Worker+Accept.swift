@@ -1,0 +1,110 @@
+// Taking connections in, and not taking them.
+
+import Glibc
+
+extension Worker {
+    func listen(_ socket: ListeningSocket) throws(SystemFailure) {
+        let place = state[].listening.count
+        try loop[].poller.add(
+            socket.descriptor, .listener, Token(.listener, slot: UInt32(place)))
+        state[].listening.append(socket)
+    }
+
+    func acceptAll(_ place: Int) {
+        guard place < state[].listening.count, !state[].isAcceptPaused else { return }
+        let socket = state[].listening[place]
+        guard socket.descriptor >= 0 else { return }
+        for _ in 0..<Limits.acceptsPerWakeup {
+            var peer = SocketAddress.unix
+            do throws(SystemFailure) {
+                guard let descriptor = try Socket.accept(socket.descriptor, peer: &peer) else {
+                    return
+                }
+                begin(descriptor, peer, listener: socket.listener)
+            } catch {
+                // Descriptors or memory ran out: look again in a moment instead of spinning on a
+                // listener that stays readable.
+                pauseAccepting()
+                return
+            }
+        }
+    }
+
+    private func begin(_ descriptor: Int32, _ peer: SocketAddress, listener: Int) {
+        let snapshot = state[].snapshot
+        guard listener < snapshot.listeners.count else { return Socket.close(descriptor) }
+        let runtime = snapshot.listeners[listener]
+        if control.frontConnections >= snapshot.front.maxConnections,
+            runtime.purpose != .admin
+        {
+            counters.add(.frontRefused)
+            return Socket.close(descriptor)
+        }
+        let front = fronts[].insert { token in
+            FrontConnection(
+                token: token, purpose: runtime.purpose, peer: peer, descriptor: descriptor,
+                buffers: buffers)
+        }
+        guard let front else {
+            counters.add(.frontRefused)
+            return Socket.close(descriptor)
+        }
+        do throws(SystemFailure) {
+            try loop[].poller.add(descriptor, .connection, front[].token)
+        } catch {
+            fronts[].retire(front[].token)
+            front[].transport.close()
+            return
+        }
+        counters.add(.frontAccepted)
+        counters.open(.frontSocket)
+        control.frontOpened()
+        front[].isTrusted =
+            peer.family != .unix
+            && snapshot.front.trusted.contains { $0.contains(peer) }
+        if let tls = runtime.tls {
+            front[].isSecure = true
+            front[].transport.tls = TLSSession(server: tls, wire: front[].transport.wire)
+            guard front[].transport.tls != nil else { return closeFront(front) }
+            counters.open(.frontTLS)
+            setDeadline(front, .handshake, snapshot.front.handshake)
+        } else {
+            front[].spoken = .unknown
+            setDeadline(front, .head, snapshot.front.head)
+        }
+    }
+
+    /// Stops accepting for a tenth of a second; what waits stays in the kernel's queue.
+    private func pauseAccepting() {
+        guard !state[].isAcceptPaused else { return }
+        state[].isAcceptPaused = true
+        counters.add(.acceptPauses)
+        for socket in state[].listening where socket.descriptor >= 0 {
+            loop[].poller.remove(socket.descriptor)
+        }
+        loop[].timers.set(
+            &state[].acceptPause, Token(.listener), at: loop[].now + .milliseconds(100))
+    }
+
+    func resumeAccepting() {
+        guard state[].isAcceptPaused else { return }
+        state[].isAcceptPaused = false
+        for (place, socket) in state[].listening.enumerated() where socket.descriptor >= 0 {
+            try? loop[].poller.add(
+                socket.descriptor, .listener, Token(.listener, slot: UInt32(place)))
+        }
+    }
+
+    /// Takes what the kernel has queued for a listener, then closes it: connections that finished
+    /// their handshake before the end are served, not reset.
+    func stopListening(_ place: Int) {
+        let socket = state[].listening[place]
+        guard socket.descriptor >= 0 else { return }
+        var peer = SocketAddress.unix
+        while let taken = try? Socket.accept(socket.descriptor, peer: &peer) {
+            begin(taken, peer, listener: socket.listener)
+        }
+        Socket.close(socket.descriptor)
+        state[].listening[place].descriptor = -1
+    }
+}

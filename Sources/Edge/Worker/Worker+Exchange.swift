@@ -1,0 +1,285 @@
+// An exchange's life: begun, routed, answered, ended.
+
+extension Worker {
+    /// A new exchange for a request's head, which it owns from now on; nil when there is no room.
+    func beginExchange(
+        _ front: Ref<FrontConnection>, stream: Int32, head: Ref<Head>
+    ) -> Ref<Exchange>? {
+        let now = loop[].now
+        let exchange = exchanges[].insert { token in
+            Exchange(
+                token: token, front: front[].token, stream: stream, head: head, buffers: buffers,
+                now: now)
+        }
+        guard let exchange else {
+            heads[].give(head)
+            return nil
+        }
+        counters.open(.exchange)
+        exchange[].record.start = loop[].wallTime
+        exchange[].record.version = head[].version
+        exchange[].record.tls = front[].tlsLabel
+        link(exchange, to: front)
+        return exchange
+    }
+
+    /// Routes a request whose head is complete and sends it on its way.
+    func startExchange(_ exchange: Ref<Exchange>, _ front: Ref<FrontConnection>) {
+        switch front[].purpose {
+        case .proxy: routeExchange(exchange, front)
+        case .redirect(let port): redirect(exchange, port: port)
+        case .admin: answerAdmin(exchange)
+        case .demonstration: answerDemonstration(exchange)
+        }
+    }
+
+    private func routeExchange(_ exchange: Ref<Exchange>, _ front: Ref<FrontConnection>) {
+        let head = exchange[].head
+        exchange[].receivedTarget = head[].target
+        if head[].method == .connect {
+            return refuse(exchange, 501, .requestError, "CONNECT is not offered")
+        }
+        if front[].isSecure, !isAuthorityCovered(front, head) {
+            return refuse(exchange, 421, .misdirected, "the certificate is for another host")
+        }
+        let snapshot = state[].snapshot
+        let decision = snapshot.routes.route(head[], scratch: &state[].routing)
+        switch decision {
+        case .refused(let status, let reason):
+            state[].routing.removeAll()
+            refuse(exchange, status, status == 404 ? .noRoute : .idMalformed, reason)
+        case .matched(let match):
+            let runtime = snapshot.runtimes[match.route]
+            exchange[].policy = runtime.policy
+            head[].text.ensureRoom(match.id.count + match.target.count)
+            exchange[].id = head[].append(match.id)
+            if match.target.count != Int(head[].target.count)
+                || !match.target.equals(head[].bytes(head[].target))
+            {
+                head[].target = head[].append(match.target)
+            }
+            state[].routing.removeAll()
+            exchange[].wantsUpgrade = !head[].upgrade.isEmpty && head[].version == .http11
+            let origin = Forwarding.Origin(client: front.peerHost, isTrusted: front[].isTrusted)
+            guard
+                Forwarding.prepareRequest(
+                    &head[], origin: origin, underscores: snapshot.front.underscores)
+            else {
+                return refuse(
+                    exchange, 400, .requestError, "a field name contains an underscore")
+            }
+            guard let pool = findPool(runtime, head[].bytes(exchange[].id)) else {
+                return refuse(
+                    exchange, 503, .connectionLimitReached, "no room for another upstream host")
+            }
+            exchange[].pool = pool
+            refreshDeadline(exchange)
+            connect(exchange, pool)
+        }
+    }
+
+    /// A client that reuses a connection for a host which its certificate does not name is told to
+    /// open another one (RFC 9110 §15.5.20). Only asked when the name it opened it for differs.
+    private func isAuthorityCovered(_ front: Ref<FrontConnection>, _ head: Ref<Head>) -> Bool {
+        let authority = head[].bytes(head[].authority)
+        guard !authority.isEmpty else { return true }
+        return front[].transport.tls?.admits(authority) ?? true
+    }
+
+    /// Moves an exchange's deadline: something happened.
+    @inline(__always)
+    func refreshDeadline(_ exchange: Ref<Exchange>) {
+        let after: Duration
+        if exchange[].isWaiting {
+            after = exchange[].policy.queueTimeout
+        } else if exchange[].responseProgress == .none {
+            after = exchange[].policy.responseTimeout
+        } else {
+            after = exchange[].policy.idleTimeout
+        }
+        loop[].timers.set(
+            &exchange[].deadline, exchange[].token, at: loop[].now + after)
+    }
+
+    // MARK: request content
+
+    /// Content of a request came from the client.
+    func requestContent(_ exchange: Ref<Exchange>, _ bytes: Bytes) {
+        exchange[].record.received &+= UInt64(bytes.count)
+        guard exchange[].responseProgress != .complete else { return }
+        refreshDeadline(exchange)
+        guard let upstream = exchange[].upstream else {
+            exchange[].request.queue.append(bytes)
+            if exchange[].request.queue.count > Limits.lowWater { pauseRequest(exchange) }
+            return
+        }
+        exchange[].keepForReplay(bytes)
+        if upstream[].isHTTP2 {
+            exchange[].request.queue.append(bytes)
+            upstream[].session?.resume(exchange.requestOutlet)
+            if exchange[].request.queue.count > Limits.highWater { pauseRequest(exchange) }
+        } else {
+            writeContent(bytes, to: upstream, framing: exchange[].head[].framing)
+            if upstream[].buffered > Limits.highWater { pauseRequest(exchange) }
+        }
+        markDirty(upstream)
+    }
+
+    @inline(__always)
+    func writeContent(_ bytes: Bytes, to upstream: Ref<UpstreamConnection>, framing: Framing) {
+        if framing == .chunked {
+            HTTP1Writer.writeChunk(bytes, into: &upstream[].output)
+        } else {
+            upstream[].output.append(bytes)
+        }
+    }
+
+    /// The request is complete.
+    func requestEnded(_ exchange: Ref<Exchange>, trailers: Ref<Head>?) {
+        exchange[].requestProgress = .received
+        if let trailers {
+            if exchange[].requestTrailers == nil {
+                exchange[].requestTrailers = trailers
+            } else {
+                heads[].give(trailers)
+            }
+        }
+        guard exchange[].responseProgress != .complete else { return }
+        guard let upstream = exchange[].upstream else { return }
+        endRequest(exchange, on: upstream)
+        refreshDeadline(exchange)
+    }
+
+    /// Tells the upstream that the request is complete.
+    func endRequest(_ exchange: Ref<Exchange>, on upstream: Ref<UpstreamConnection>) {
+        exchange[].sentAt = loop[].now
+        if upstream[].isHTTP2 {
+            exchange[].request.trailers = exchange[].requestTrailers
+            exchange[].request.hasEnded = true
+            upstream[].session?.resume(exchange.requestOutlet)
+        } else if exchange[].head[].framing == .chunked {
+            HTTP1Writer.writeLastChunk(
+                trailers: exchange[].requestTrailers, into: &upstream[].output)
+        }
+        markDirty(upstream)
+    }
+
+    private func pauseRequest(_ exchange: Ref<Exchange>) {
+        guard !exchange[].isRequestPaused else { return }
+        exchange[].isRequestPaused = true
+        if exchange[].stream == 0, let front = fronts[].resolve(exchange[].front) {
+            front[].isReadPaused = true
+        }
+    }
+
+    /// The upstream has taken enough: the client may go on sending.
+    func resumeRequest(_ exchange: Ref<Exchange>) {
+        guard exchange[].isRequestPaused, let front = fronts[].resolve(exchange[].front) else {
+            return
+        }
+        exchange[].isRequestPaused = false
+        refreshDeadline(exchange)
+        if exchange[].stream == 0 {
+            front[].isReadPaused = false
+            continueHTTP1(front)
+            if front[].spoken != .closed { markReadyIfMore(front) }
+        } else if exchange[].unconsumedRequest > 0 {
+            front[].session?.consume(exchange[].stream, exchange[].unconsumedRequest)
+            exchange[].unconsumedRequest = 0
+            markDirty(front)
+        }
+    }
+
+    // MARK: the end
+
+    /// Ends an exchange: logged, counted, gone. Its upstream was let go before.
+    func endExchange(_ exchange: Ref<Exchange>) {
+        loop[].timers.cancel(&exchange[].deadline)
+        if let front = fronts[].resolve(exchange[].front) {
+            logExchange(exchange, front)
+            unlink(exchange, from: front)
+        }
+        heads[].give(exchange[].head)
+        if let trailers = exchange[].requestTrailers { heads[].give(trailers) }
+        if let trailers = exchange[].response.trailers { heads[].give(trailers) }
+        counters.close(.exchange)
+        exchanges[].retire(exchange[].token)
+    }
+
+    private func logExchange(_ exchange: Ref<Exchange>, _ front: Ref<FrontConnection>) {
+        let took = loop[].now - exchange[].began
+        counters.request(
+            exchange[].record.version, status: Int(exchange[].record.status), took: took)
+        if exchange[].record.error != .none { counters.error(exchange[].record.error) }
+        guard log.isEnabled, front[].purpose != .admin else { return }
+        exchange[].record.total = took
+        exchange[].record.attempts = UInt8(truncatingIfNeeded: exchange[].attempts)
+        let head = exchange[].head
+        var texts = AccessTexts()
+        texts.client = front.peerBytes
+        texts.method = head[].bytes(head[].methodText)
+        texts.host = head[].bytes(head[].authority)
+        let target = exchange[].receivedTarget
+        texts.target = head[].bytes(target.isEmpty ? head[].target : target)
+        texts.id = head[].bytes(exchange[].id)
+        if let agent = head[].firstValue(.userAgent) { texts.userAgent = agent }
+        var address = AddressText()
+        if let pool = exchange[].pool {
+            texts.upstream = pool[].name
+            texts.upstreamAddress = address.bytes(exchange[].upstreamAddress)
+        }
+        log.append(exchange[].record, texts)
+    }
+
+    func exchangeDeadlinePassed(_ exchange: Ref<Exchange>) {
+        if exchange[].delayedAnswer { return demonstrationDue(exchange) }
+        if exchange[].isWaiting {
+            counters.timeout(.queue)
+            return fail(
+                exchange, exchange[].pool?[].isResolving ?? false ? 504 : 503, .queueTimeout,
+                "no upstream connection became free in time")
+        }
+        if exchange[].responseProgress == .tunnel {
+            counters.timeout(.idle)
+            return cutTunnel(exchange)
+        }
+        // Who is behind? A client that takes nothing, one that sends nothing, or the upstream.
+        if exchange[].isResponsePaused {
+            counters.timeout(.write)
+            return fail(exchange, 504, .clientTimeout, "the client stopped reading")
+        }
+        if exchange[].requestProgress == .receiving, !exchange[].isRequestPaused {
+            counters.timeout(.body)
+            return fail(exchange, 408, .requestTimeout, "the request was not received in time")
+        }
+        counters.timeout(exchange[].responseProgress == .none ? .response : .upstreamIdle)
+        exchange[].pool?[].record[].failures.wrappingAdd(1, ordering: .relaxed)
+        fail(exchange, 504, .responseTimeout, "the upstream did not answer in time")
+    }
+}
+
+/// A place for an address's text while it is logged.
+struct AddressText: ~Copyable {
+    private var text: [64 of UInt8] = .init(repeating: 0)
+
+    init() {}
+
+    /// The address with its port; empty for none. Valid while this value lives.
+    mutating func bytes(_ address: SocketAddress) -> Bytes {
+        guard address.family != .unix else { return .empty }
+        var span = text.mutableSpan
+        return unsafe span.withUnsafeMutableBufferPointer { buffer in
+            guard let base = buffer.baseAddress else { return .empty }
+            let isV6 = address.family == .v6
+            if isV6 { unsafe base[0] = UInt8(ascii: "[") }
+            var count = unsafe address.write(to: base + (isV6 ? 1 : 0)) + (isV6 ? 1 : 0)
+            if isV6 {
+                unsafe base[count] = UInt8(ascii: "]")
+                count += 1
+            }
+            unsafe base[count] = UInt8(ascii: ":")
+            count += 1 + unsafe writeDecimal(UInt64(address.port), to: base + count + 1)
+            return unsafe Bytes(base, count: count)
+        }
+    }
+}

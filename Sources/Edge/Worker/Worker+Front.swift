@@ -1,0 +1,275 @@
+// Reading from and writing to clients, whatever they speak.
+
+extension Worker {
+    @inline(__always)
+    func setDeadline(_ front: Ref<FrontConnection>, _ kind: FrontDeadline, _ after: Duration) {
+        front[].deadlineKind = kind
+        loop[].timers.set(&front[].deadline, front[].token, at: loop[].now + after)
+    }
+
+    @inline(__always)
+    func clearDeadline(_ front: Ref<FrontConnection>) {
+        front[].deadlineKind = .none
+        loop[].timers.clear(&front[].deadline)
+    }
+
+    func frontEvent(_ front: Ref<FrontConnection>, _ readiness: Readiness) {
+        if !readiness.isDisjoint(with: .writable) {
+            front[].transport.noteWritable()
+            if front[].buffered > 0 || front[].session != nil { markDirty(front) }
+        }
+        let hangsUp = !readiness.isDisjoint(with: .hangUp)
+        if !readiness.isDisjoint(with: .readable) || hangsUp {
+            front[].transport.noteReadable(endsSoon: hangsUp)
+            readFront(front)
+        }
+    }
+
+    /// Reads what there is, up to a share that leaves time for the others.
+    func readFront(_ front: Ref<FrontConnection>) {
+        if front[].spoken == .handshaking {
+            guard continueHandshake(front) else { return }
+        }
+        var reads = 4
+        while reads > 0, front[].transport.mayHoldMore, front[].spoken != .closed {
+            if front[].isReadPaused { return }
+            switch unsafe front[].transport.read(into: scratch[].place, capacity: Scratch.capacity)
+            {
+            case .bytes(let count): received(front, scratch[].bytes(count))
+            case .wouldBlock: break
+            case .ended(let isClean): return frontEnded(front, isClean: isClean)
+            case .failed: return closeFront(front)
+            }
+            reads -= 1
+        }
+        if front[].spoken != .closed, front[].transport.mayHoldMore, !front[].isReadPaused {
+            markReady(front)
+        }
+        // Reading may have made TLS write: alerts, key updates.
+        if front[].spoken != .closed, front[].transport.pending > 0 { markDirty(front) }
+    }
+
+    private func received(_ front: Ref<FrontConnection>, _ bytes: Bytes) {
+        counters.add(.frontBytesIn, UInt64(bytes.count))
+        switch front[].spoken {
+        case .http1: receivedHTTP1(front, bytes)
+        case .http2: receivedHTTP2(front, bytes)
+        case .unknown: receivedFirst(front, bytes)
+        case .handshaking, .closed: break
+        }
+    }
+
+    /// On cleartext, an HTTP/2 client announces itself with its preface (RFC 9113 §3.3).
+    private func receivedFirst(_ front: Ref<FrontConnection>, _ bytes: Bytes) {
+        let preface = Bytes("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+        front[].input.append(bytes)
+        let seen = front[].input.bytes
+        let common = min(seen.count, preface.count)
+        if seen.prefix(common).equals(preface.prefix(common)) {
+            guard common == preface.count else { return }
+            beginHTTP2(front)
+            let input = front[].takeInput(pool: buffers)
+            return receivedHTTP2(front, input.bytes)
+        }
+        front[].spoken = .http1
+        continueHTTP1(front)
+    }
+
+    /// False while the handshake is unfinished or has failed.
+    private func continueHandshake(_ front: Ref<FrontConnection>) -> Bool {
+        switch front[].transport.tls?.handshake() {
+        case .done: break
+        case .wantsRead:
+            if front[].transport.pending > 0 { markDirty(front) }
+            return false
+        case .failed, nil:
+            counters.add(.handshakesFailed)
+            // The alert that says why.
+            _ = front[].transport.flush(&front[].output)
+            closeFront(front)
+            return false
+        }
+        let isResumed = front[].transport.tls?.isResumed ?? false
+        counters.add(isResumed ? .handshakesResumed : .handshakesFull)
+        front[].tlsLabel =
+            Bytes(front[].transport.tls?.versionName ?? "").equals("TLSv1.3") ? .tls13 : .tls12
+        if front[].transport.pending > 0 { markDirty(front) }
+        if front[].transport.tls?.negotiated == .http2 {
+            beginHTTP2(front)
+            markDirty(front)
+        } else {
+            front[].spoken = .http1
+            setDeadline(front, .head, state[].snapshot.front.head)
+        }
+        return true
+    }
+
+    /// The client has ended its side, or the connection is broken.
+    private func frontEnded(_ front: Ref<FrontConnection>, isClean: Bool) {
+        if front[].spoken == .http1, front[].reading == .tunnel {
+            return tunnelClientEnded(front)
+        }
+        closeFront(front)
+    }
+
+    // MARK: writing
+
+    func flushFront(_ front: Ref<FrontConnection>) {
+        guard front[].spoken != .closed else { return }
+        if front[].session != nil { return flushHTTP2(front) }
+        let outcome = front[].transport.flush(&front[].output)
+        frontFlushed(front, outcome)
+        guard front[].spoken == .http1, front[].buffered < Limits.lowWater else { return }
+        guard let exchange = exchanges[].resolve(front[].firstExchange),
+            exchange[].isResponsePaused
+        else { return }
+        resumeResponse(exchange)
+    }
+
+    /// What follows from a flush for the connection itself.
+    func frontFlushed(_ front: Ref<FrontConnection>, _ outcome: TransportFlush) {
+        switch outcome {
+        case .failed: closeFront(front)
+        case .blocked:
+            let isNew = front[].deadlineKind != .write
+            if isNew || front[].transport.bytesOut != front[].bytesOutAtDeadline {
+                front[].bytesOutAtDeadline = front[].transport.bytesOut
+                setDeadline(front, .write, state[].snapshot.front.write)
+            }
+        case .done:
+            if front[].closesAfterOutput { return finishClosing(front) }
+            if front[].deadlineKind == .write {
+                clearDeadline(front)
+                armIdle(front)
+            }
+        }
+    }
+
+    /// All output is sent and the connection shall end. A client that is still sending would meet a
+    /// reset that destroys the answer in its buffer, so its bytes are read for a moment longer
+    /// (RFC 9112 §9.6).
+    private func finishClosing(_ front: Ref<FrontConnection>) {
+        if front[].closesAbruptly || front[].spoken == .http2 || front[].reading != .discarding {
+            return closeFront(front)
+        }
+        guard front[].deadlineKind != .linger else { return }
+        front[].transport.tls?.closeNotify()
+        _ = front[].transport.flush(&front[].output)
+        Socket.shutdownWriting(front[].transport.descriptor)
+        setDeadline(front, .linger, .seconds(2))
+        front[].isReadPaused = false
+        markReady(front)
+    }
+
+    /// With nothing under way, the client may stay silent for so long.
+    func armIdle(_ front: Ref<FrontConnection>) {
+        guard front[].exchangeCount == 0, front[].deadlineKind != .linger else { return }
+        setDeadline(front, .idle, state[].snapshot.front.idle)
+        if front[].buffered == 0 { front[].transport.tls?.releaseBuffers() }
+    }
+
+    func frontDeadlinePassed(_ front: Ref<FrontConnection>) {
+        let kind = front[].deadlineKind
+        front[].deadlineKind = .none
+        switch kind {
+        case .none: break
+        case .handshake:
+            counters.timeout(.handshake)
+            closeFront(front)
+        case .head: headTimedOut(front)
+        case .idle:
+            counters.timeout(.idle)
+            endIdle(front)
+        case .write:
+            counters.timeout(.write)
+            cutExchanges(of: front, reason: .clientTimeout)
+            front[].closesAbruptly = true
+            closeFront(front)
+        case .linger: closeFront(front)
+        }
+    }
+
+    /// Part of a request head came, the rest did not: 408 (RFC 9110 §15.5.9).
+    private func headTimedOut(_ front: Ref<FrontConnection>) {
+        counters.timeout(.head)
+        guard front[].spoken == .http1, !front[].input.isEmpty else { return endIdle(front) }
+        let exchange = beginExchange(front, stream: 0, head: heads[].take())
+        guard let exchange else { return closeFront(front) }
+        front[].reading = .discarding
+        front[].closesAfterOutput = true
+        exchange[].requestProgress = .received
+        refuse(exchange, 408, .requestTimeout, "the request head was not received in time")
+    }
+
+    /// Ends a connection on which nothing is under way, with the farewell its protocol knows.
+    func endIdle(_ front: Ref<FrontConnection>) {
+        if front[].session != nil {
+            front[].session?.goAway(code: HTTP2Code.noError)
+            counters.add(.goawaysSent)
+            front[].closesAfterOutput = true
+            markDirty(front)
+        } else {
+            closeFront(front)
+        }
+    }
+
+    /// Closes a front connection now; whatever is under way on it is over for its client.
+    func closeFront(_ front: Ref<FrontConnection>) {
+        guard front[].spoken != .closed else { return }
+        let wasHTTP2 = front[].session != nil
+        let hadTLS = front[].transport.tls != nil
+        front[].spoken = .closed
+        cutExchanges(of: front, reason: .clientGone)
+        loop[].timers.cancel(&front[].deadline)
+        if hadTLS, !front[].closesAbruptly, front[].output.isEmpty {
+            front[].transport.tls?.closeNotify()
+            _ = front[].transport.flush(&front[].output)
+        }
+        front[].session = nil
+        counters.add(.frontBytesOut, front[].transport.bytesOut)
+        front[].transport.close()
+        fronts[].retire(front[].token)
+        counters.add(.frontClosed)
+        counters.close(.frontSocket)
+        control.frontClosed()
+        if hadTLS { counters.close(.frontTLS) }
+        if wasHTTP2 { counters.close(.frontHTTP2) }
+    }
+
+    // MARK: the list of exchanges
+
+    func link(_ exchange: Ref<Exchange>, to front: Ref<FrontConnection>) {
+        exchange[].nextOnFront = front[].firstExchange
+        exchange[].previousOnFront = .none
+        if let next = exchanges[].resolve(front[].firstExchange) {
+            next[].previousOnFront = exchange[].token
+        }
+        front[].firstExchange = exchange[].token
+        front[].exchangeCount += 1
+    }
+
+    func unlink(_ exchange: Ref<Exchange>, from front: Ref<FrontConnection>) {
+        let next = exchange[].nextOnFront
+        let previous = exchange[].previousOnFront
+        if let next = exchanges[].resolve(next) { next[].previousOnFront = previous }
+        if let previous = exchanges[].resolve(previous) {
+            previous[].nextOnFront = next
+        } else {
+            front[].firstExchange = next
+        }
+        front[].exchangeCount -= 1
+    }
+
+    /// Ends every exchange of a connection whose client cannot be answered any more.
+    func cutExchanges(of front: Ref<FrontConnection>, reason: ErrorReason) {
+        while let exchange = exchanges[].resolve(front[].firstExchange) {
+            if exchange[].responseProgress != .complete {
+                exchange[].record.error = reason
+                if exchange[].record.status == 0 { exchange[].record.status = 499 }
+            }
+            front[].session?.detach(exchange[].stream)
+            dropUpstream(exchange)
+            endExchange(exchange)
+        }
+    }
+}

@@ -1,0 +1,174 @@
+// HTTP/1 clients.
+
+extension Worker {
+    func receivedHTTP1(_ front: Ref<FrontConnection>, _ bytes: Bytes) {
+        if front[].input.isEmpty, !front[].isParsing {
+            let consumed = parseHTTP1(front, bytes)
+            guard front[].spoken != .closed else { return }
+            front[].input.append(bytes.dropFirst(consumed))
+        } else {
+            front[].input.append(bytes)
+            continueHTTP1(front)
+        }
+        // A client that pipelines without end waits in the kernel, not here.
+        if front[].spoken != .closed, front[].input.count > Limits.headBytes,
+            front[].reading != .head
+        {
+            front[].isReadPaused = true
+        }
+    }
+
+    /// Works on input that had to wait.
+    func continueHTTP1(_ front: Ref<FrontConnection>) {
+        guard !front[].isParsing, front[].spoken == .http1 else { return }
+        if front[].reading == .head, front[].exchangeCount == 0, front[].input.isEmpty {
+            return armIdle(front)
+        }
+        let input = front[].takeInput(pool: buffers)
+        let consumed = parseHTTP1(front, input.bytes)
+        guard front[].spoken != .closed else { return }
+        let rest = input.bytes.dropFirst(consumed)
+        guard !rest.isEmpty else { return }
+        if front[].input.isEmpty {
+            front[].input.append(rest)
+        } else {
+            // Nothing was read meanwhile: only the parser fills the input, and it was ours.
+            preconditionFailure("input arrived while older input was being parsed")
+        }
+    }
+
+    /// Takes from `bytes` what can be worked on now and returns how many bytes that was.
+    private func parseHTTP1(_ front: Ref<FrontConnection>, _ bytes: Bytes) -> Int {
+        front[].isParsing = true
+        defer { front[].isParsing = false }
+        var consumed = 0
+        while front[].spoken == .http1 {
+            switch front[].reading {
+            case .head:
+                guard consumed < bytes.count else {
+                    if front[].exchangeCount == 0 { armIdle(front) }
+                    return consumed
+                }
+                let used = parseHead(front, bytes.dropFirst(consumed))
+                if used == 0 { return consumed }
+                consumed += used
+            case .body:
+                guard let exchange = exchanges[].resolve(front[].firstExchange),
+                    !front[].isReadPaused
+                else { return consumed }
+                guard parseBody(front, exchange, bytes, &consumed) else { return consumed }
+            case .blocked: return consumed
+            case .tunnel:
+                guard consumed < bytes.count, !front[].isReadPaused else { return consumed }
+                tunnelFromClient(front, bytes.dropFirst(consumed))
+                return bytes.count
+            case .discarding: return bytes.count
+            }
+        }
+        return bytes.count
+    }
+
+    /// 0 when the head is not complete.
+    private func parseHead(_ front: Ref<FrontConnection>, _ bytes: Bytes) -> Int {
+        let head = heads[].take()
+        do throws(MalformedMessage) {
+            let used = try HTTP1RequestParser.parse(
+                bytes, scanned: &front[].scanned, into: &head[], isSecure: front[].isSecure)
+            guard let used else {
+                heads[].give(head)
+                if front[].deadlineKind != .head {
+                    setDeadline(front, .head, state[].snapshot.front.head)
+                }
+                return 0
+            }
+            front[].scanned = 0
+            front[].requests += 1
+            if front[].deadlineKind != .write { clearDeadline(front) }
+            guard let exchange = beginExchange(front, stream: 0, head: head) else {
+                closeFront(front)
+                return used
+            }
+            front[].decoder = HTTP1BodyDecoder(head[].framing)
+            if front[].decoder.isComplete {
+                exchange[].requestProgress = .received
+                front[].reading = .blocked
+            } else {
+                front[].reading = .body
+            }
+            startExchange(exchange, front)
+            return used
+        } catch {
+            // What the parser understood before it gave up is not relied upon.
+            head[].reset()
+            guard let exchange = beginExchange(front, stream: 0, head: head) else {
+                closeFront(front)
+                return bytes.count
+            }
+            front[].reading = .discarding
+            front[].closesAfterOutput = true
+            exchange[].requestProgress = .received
+            refuse(exchange, error.status, .requestError, error.reason)
+            return bytes.count
+        }
+    }
+
+    /// False when nothing more can be done with the bytes there are.
+    private func parseBody(
+        _ front: Ref<FrontConnection>, _ exchange: Ref<Exchange>, _ bytes: Bytes,
+        _ consumed: inout Int
+    ) -> Bool {
+        do throws(MalformedMessage) {
+            switch try front[].decoder.decode(bytes, consumed: &consumed) {
+            case .needsMore: return false
+            case .data(let data):
+                requestContent(exchange, data)
+                return true
+            case .end(let section):
+                var trailers: Ref<Head>?
+                if let section {
+                    let head = heads[].take()
+                    trailers = head
+                    do throws(MalformedMessage) {
+                        try HTTP1TrailerParser.parse(
+                            bytes.slice(Int(section.start), count: Int(section.count)),
+                            into: &head[])
+                    } catch {
+                        heads[].give(head)
+                        throw error
+                    }
+                }
+                front[].reading = .blocked
+                requestEnded(exchange, trailers: trailers)
+                return true
+            }
+        } catch {
+            front[].reading = .discarding
+            front[].closesAfterOutput = true
+            exchange[].requestProgress = .received
+            fail(exchange, error.status, .requestError, error.reason)
+            return false
+        }
+    }
+
+    /// The response of the current exchange was written: on to the next request, or to the end.
+    func finishHTTP1(_ front: Ref<FrontConnection>, requestWasComplete: Bool) {
+        guard front[].spoken == .http1 else { return }
+        if front[].closesAfterOutput || !requestWasComplete {
+            front[].reading = .discarding
+            front[].closesAfterOutput = true
+            markDirty(front)
+            return
+        }
+        front[].reading = .head
+        front[].isReadPaused = false
+        if !front[].isParsing {
+            continueHTTP1(front)
+            if front[].spoken != .closed { markReadyIfMore(front) }
+        }
+    }
+
+    @inline(__always)
+    func markReadyIfMore(_ front: Ref<FrontConnection>) {
+        if front[].transport.mayHoldMore { markReady(front) }
+    }
+}

@@ -1,0 +1,475 @@
+// Connections to services: from the dial to the close, and what they carry.
+
+extension Worker {
+    func upstreamEvent(_ upstream: Ref<UpstreamConnection>, _ readiness: Readiness) {
+        let hangsUp = !readiness.isDisjoint(with: .hangUp)
+        if upstream[].phase == .dialling {
+            guard hangsUp || !readiness.isDisjoint(with: .writable) else { return }
+            return dialEnded(upstream)
+        }
+        if !readiness.isDisjoint(with: .writable) {
+            upstream[].transport.noteWritable()
+            if upstream[].buffered > 0 || upstream[].session != nil { markDirty(upstream) }
+        }
+        if hangsUp || !readiness.isDisjoint(with: .readable) {
+            upstream[].transport.noteReadable(endsSoon: hangsUp)
+            readUpstream(upstream)
+        }
+    }
+
+    private func dialEnded(_ upstream: Ref<UpstreamConnection>) {
+        let error = Socket.pendingError(upstream[].transport.descriptor)
+        guard error == 0 else { return dialFailed(upstream, Self.reason(error)) }
+        upstream[].transport.noteWritable()
+        let pool = upstream[].pool
+        guard let tls = pool[].client.identity.tls else {
+            return upstreamIsReady(upstream, isHTTP2: pool[].startsWithHTTP2)
+        }
+        upstream[].phase = .handshaking
+        var alpn: ALPNSet = []
+        if pool[].protocols.contains(.http1) { alpn.insert(.http1) }
+        if pool[].protocols.contains(.http2), !upstream[].forcesHTTP1 { alpn.insert(.http2) }
+        let name = pool[].client.identity.key.serverName ?? pool[].client.host
+        let wire = upstream[].transport.wire
+        let sessions = pool[].client.sessions
+        upstream[].transport.tls = name.withBytes { name in
+            TLSSession(client: tls, wire: wire, serverName: name, alpn: alpn, sessions: sessions)
+        }
+        guard upstream[].transport.tls != nil else {
+            return dialFailed(upstream, .internalError)
+        }
+        counters.open(.upstreamTLS)
+        loop[].timers.set(
+            &upstream[].deadline, upstream[].token,
+            at: loop[].now + upstream[].handshakeTimeout)
+        continueHandshake(upstream)
+    }
+
+    private func continueHandshake(_ upstream: Ref<UpstreamConnection>) {
+        switch upstream[].transport.tls?.handshake() {
+        case .wantsRead, nil: markDirty(upstream)
+        case .failed(let failure):
+            counters.add(.upstreamHandshakesFailed)
+            let isCertificate =
+                failure.kind == .certificateInvalid || failure.kind == .certificateNameMismatch
+            dialFailed(upstream, isCertificate ? .tlsCertificateError : .tlsProtocolError)
+        case .done:
+            let isResumed = upstream[].transport.tls?.isResumed ?? false
+            counters.add(isResumed ? .upstreamHandshakesResumed : .upstreamHandshakesFull)
+            markDirty(upstream)
+            let isHTTP2 = upstream[].transport.tls?.negotiated == .http2
+            if !isHTTP2, !upstream[].pool[].protocols.contains(.http1) {
+                return dialFailed(upstream, .protocolError)
+            }
+            upstreamIsReady(upstream, isHTTP2: isHTTP2)
+            if upstream[].phase == .ready { readUpstream(upstream) }
+        }
+    }
+
+    /// The connection can carry exchanges.
+    private func upstreamIsReady(_ upstream: Ref<UpstreamConnection>, isHTTP2: Bool) {
+        let pool = upstream[].pool
+        upstream[].phase = .ready
+        upstream[].isHTTP2 = isHTTP2
+        pool[].dialling -= 1
+        loop[].timers.clear(&upstream[].deadline)
+        if pool[].isSecure, !upstream[].forcesHTTP1 {
+            pool[].record[].learn(isHTTP2 ? .http2 : .http1)
+        }
+        if isHTTP2 {
+            upstream[].session = HTTP2Session(
+                role: .client, settings: HTTP2Settings(), pool: buffers, heads: heads,
+                memory: http2)
+            counters.open(.upstreamHTTP2)
+            pool[].addShared(upstream)
+            armSharedIdle(upstream)
+            markDirty(upstream)
+        } else {
+            // A dial that was overtaken by another one is of use to the next request.
+            putIdle(upstream)
+        }
+        serveWaiters(pool)
+    }
+
+    /// Without exchanges, an HTTP/2 connection rests like any other.
+    private func armSharedIdle(_ upstream: Ref<UpstreamConnection>) {
+        upstream[].idleSince = loop[].now
+        addIdle(upstream)
+        loop[].timers.set(
+            &upstream[].deadline, upstream[].token, at: loop[].now + upstream[].keepalive)
+    }
+
+    func upstreamDeadlinePassed(_ upstream: Ref<UpstreamConnection>) {
+        switch upstream[].phase {
+        case .dialling:
+            let pool = upstream[].pool
+            if loop[].now >= upstream[].dialUntil {
+                counters.timeout(.dial)
+                return dialFailed(upstream, .connectionTimeout)
+            }
+            loop[].timers.set(
+                &upstream[].deadline, upstream[].token, at: upstream[].dialUntil)
+            if !upstream[].hasStartedNext, upstream[].addressesLeft > 0, pool[].waiting > 0,
+                !pool[].addresses.isEmpty, let token = pool[].waiters.first,
+                let exchange = exchanges[].resolve(token)
+            {
+                upstream[].hasStartedNext = true
+                _ = dial(
+                    pool, address: (upstream[].addressIndex + 1) % pool[].addresses.count,
+                    left: upstream[].addressesLeft - 1, exchange[].policy)
+            }
+        case .handshaking:
+            counters.timeout(.upstreamHandshake)
+            dialFailed(upstream, .connectionTimeout)
+        case .ready:
+            if upstream[].exchangeCount == 0 { closeUpstream(upstream) }
+        case .closed: break
+        }
+    }
+
+    // MARK: attaching exchanges
+
+    /// Sends an exchange's request over a connection.
+    func attach(_ exchange: Ref<Exchange>, to upstream: Ref<UpstreamConnection>) {
+        let pool = upstream[].pool
+        // The key of the pool is the only index for reuse; never send to another host.
+        precondition(exchange[].pool == pool, "an exchange met another host's connection")
+        exchange[].attempts += 1
+        exchange[].upstream = upstream
+        exchange[].isInFlight = true
+        exchange[].hasResponseBytes = false
+        exchange[].dispatched = loop[].now
+        exchange[].upstreamAddress = upstream[].address
+        exchange[].bytesOutBefore = upstream[].transport.bytesOut
+        let isReused = upstream[].served > 0
+        exchange[].record.isReused = isReused
+        exchange[].record.upstreamVersion = upstream[].isHTTP2 ? .http2 : .http11
+        if !isReused { exchange[].record.dial = loop[].now - upstream[].dialledAt }
+        upstream[].served += 1
+        pool[].inFlight += 1
+        pool[].record[].inFlight.wrappingAdd(1, ordering: .relaxed)
+        pool[].record[].requests.wrappingAdd(1, ordering: .relaxed)
+        if isReused {
+            counters.add(.upstreamReused)
+            pool[].record[].reused.wrappingAdd(1, ordering: .relaxed)
+        }
+        link(exchange, to: upstream)
+        refreshDeadline(exchange)
+        if upstream[].isHTTP2 {
+            sendHTTP2(exchange, upstream)
+        } else {
+            sendHTTP1(exchange, upstream)
+        }
+        markDirty(upstream)
+    }
+
+    private func authority(_ exchange: Ref<Exchange>) -> Bytes {
+        let head = exchange[].head
+        if !exchange[].policy.usesUpstreamHost, !head[].authority.isEmpty {
+            return head[].bytes(head[].authority)
+        }
+        guard let pool = exchange[].pool else { return .empty }
+        return pool[].client.authorityBytes
+    }
+
+    private func sendHTTP1(_ exchange: Ref<Exchange>, _ upstream: Ref<UpstreamConnection>) {
+        let head = exchange[].head
+        upstream[].reading = .head
+        upstream[].scanned = 0
+        HTTP1Writer.writeRequest(
+            head[], authority: authority(exchange), framing: head[].framing,
+            keepsUpgrade: exchange[].wantsUpgrade, into: &upstream[].output)
+        if !exchange[].request.queue.isEmpty {
+            let bytes = exchange[].request.queue.bytes
+            exchange[].keepForReplay(bytes)
+            writeContent(bytes, to: upstream, framing: head[].framing)
+            exchange[].request.queue.removeAll()
+        }
+        if exchange[].requestProgress == .received { endRequest(exchange, on: upstream) }
+        if exchange[].isRequestPaused { resumeLater(upstream) }
+    }
+
+    private func sendHTTP2(_ exchange: Ref<Exchange>, _ upstream: Ref<UpstreamConnection>) {
+        let head = exchange[].head
+        if upstream[].exchangeCount == 1 {
+            removeIdle(upstream)
+            loop[].timers.clear(&upstream[].deadline)
+        }
+        if !exchange[].request.queue.isEmpty { exchange[].keepForReplay(exchange[].request.queue.bytes) }
+        let isWhole = exchange[].requestProgress == .received
+        let hasContent =
+            !isWhole || !exchange[].request.queue.isEmpty || exchange[].requestTrailers != nil
+        exchange[].request.trailers = exchange[].requestTrailers
+        exchange[].request.hasEnded = isWhole
+        if isWhole { exchange[].sentAt = loop[].now }
+        let stream = upstream[].session?.submitRequest(
+            head[], scheme: upstream[].pool[].isSecure ? "https" : "http",
+            authority: authority(exchange), outlet: hasContent ? exchange.requestOutlet : nil)
+        guard let stream else {
+            // Out of stream numbers, or over the peer's limit after all.
+            upstream[].isDraining = true
+            return retry(exchange, .unsent)
+        }
+        exchange[].upstreamStream = stream
+        if !hasContent { upstream[].session?.attach(stream, outlet: exchange.requestOutlet) }
+        if exchange[].isRequestPaused { resumeLater(upstream) }
+    }
+
+    /// Whoever was paused while waiting goes on when the first flush finds room.
+    private func resumeLater(_ upstream: Ref<UpstreamConnection>) { markDirty(upstream) }
+
+    func link(_ exchange: Ref<Exchange>, to upstream: Ref<UpstreamConnection>) {
+        exchange[].nextOnUpstream = upstream[].firstExchange
+        exchange[].previousOnUpstream = .none
+        if let next = exchanges[].resolve(upstream[].firstExchange) {
+            next[].previousOnUpstream = exchange[].token
+        }
+        upstream[].firstExchange = exchange[].token
+        upstream[].exchangeCount += 1
+    }
+
+    private func unlink(_ exchange: Ref<Exchange>, from upstream: Ref<UpstreamConnection>) {
+        let next = exchange[].nextOnUpstream
+        let previous = exchange[].previousOnUpstream
+        if let next = exchanges[].resolve(next) { next[].previousOnUpstream = previous }
+        if let previous = exchanges[].resolve(previous) {
+            previous[].nextOnUpstream = next
+        } else {
+            upstream[].firstExchange = next
+        }
+        upstream[].exchangeCount -= 1
+    }
+
+    /// Takes an exchange off its connection without a word to the peer.
+    private func detach(_ exchange: Ref<Exchange>) -> Ref<UpstreamConnection>? {
+        guard let upstream = exchange[].upstream else { return nil }
+        unlink(exchange, from: upstream)
+        exchange[].upstream = nil
+        let pool = upstream[].pool
+        if exchange[].isInFlight {
+            exchange[].isInFlight = false
+            pool[].inFlight -= 1
+            pool[].record[].inFlight.wrappingSubtract(1, ordering: .relaxed)
+        }
+        if upstream[].isHTTP2, exchange[].upstreamStream != 0 {
+            upstream[].session?.detach(exchange[].upstreamStream)
+            exchange[].upstreamStream = 0
+        }
+        return upstream
+    }
+
+    /// The exchange has all it needs of its connection, which may serve again.
+    func releaseUpstream(_ exchange: Ref<Exchange>) {
+        guard let upstream = exchange[].upstream else { return }
+        let isWhole = exchange[].requestProgress == .received
+        let stream = exchange[].upstreamStream
+        let isClosed = exchange[].isUpstreamStreamClosed
+        _ = detach(exchange)
+        let pool = upstream[].pool
+        if upstream[].isHTTP2 {
+            // An answer before the request's end: the rest is not wanted (RFC 9113 §8.1).
+            if !isClosed, !isWhole {
+                upstream[].session?.reset(stream, code: HTTP2Code.noError)
+                markDirty(upstream)
+            }
+            restShared(upstream)
+        } else {
+            upstream[].isReadPaused = false
+            let canServe =
+                upstream[].isPersistent && isWhole && upstream[].reading == .idle
+                && upstream[].input.isEmpty && !upstream[].isDraining && pool[].isInTable
+                && !state[].isDraining && !pool[].record[].isRetired.load(ordering: .relaxed)
+                && pool[].record[].starving.load(ordering: .relaxed) & ~workerBit == 0
+            if canServe {
+                putIdle(upstream)
+            } else {
+                closeUpstream(upstream, servesWaiters: false)
+            }
+        }
+        serveWaiters(pool)
+    }
+
+    /// After an exchange has left an HTTP/2 connection.
+    private func restShared(_ upstream: Ref<UpstreamConnection>) {
+        guard upstream[].exchangeCount == 0, upstream[].phase == .ready else { return }
+        let pool = upstream[].pool
+        if upstream[].isDraining || !pool[].isInTable || state[].isDraining
+            || pool[].record[].isRetired.load(ordering: .relaxed)
+        {
+            closeUpstream(upstream, servesWaiters: false)
+        } else {
+            armSharedIdle(upstream)
+        }
+    }
+
+    /// The exchange does not want its connection's answer any more.
+    func dropUpstream(_ exchange: Ref<Exchange>) {
+        if let pool = exchange[].pool, exchange[].isWaiting {
+            stopWaiting(exchange, pool)
+            retireIfUnused(pool)
+        }
+        guard let upstream = exchange[].upstream else { return }
+        let stream = exchange[].upstreamStream
+        _ = detach(exchange)
+        let pool = upstream[].pool
+        if upstream[].isHTTP2 {
+            if stream != 0 {
+                upstream[].session?.reset(stream, code: HTTP2Code.cancel)
+                markDirty(upstream)
+            }
+            restShared(upstream)
+        } else {
+            // What the peer still sends belongs to nobody.
+            closeUpstream(upstream, servesWaiters: false)
+        }
+        serveWaiters(pool)
+    }
+
+    // MARK: failure and retry
+
+    /// Sends a request once more, on another connection.
+    func retry(_ exchange: Ref<Exchange>, _ verdict: RetryVerdict) {
+        guard let pool = exchange[].pool else { return }
+        _ = detach(exchange)
+        exchange[].record.retry = verdict
+        counters.retry(verdict)
+        exchange[].isUpstreamStreamClosed = false
+        exchange[].request.reset(owner: exchange[].token)
+        exchange[].request.queue.append(exchange[].replay.bytes)
+        exchange[].replay.removeAll()
+        connect(exchange, pool)
+    }
+
+    /// A connection is lost with all that was under way on it.
+    func upstreamLost(_ upstream: Ref<UpstreamConnection>, _ reason: ErrorReason) {
+        let pool = upstream[].pool
+        let wasIdle = upstream[].exchangeCount == 0
+        if !wasIdle { pool[].record[].failures.wrappingAdd(1, ordering: .relaxed) }
+        upstream[].isDraining = true
+        while let exchange = exchanges[].resolve(upstream[].firstExchange) {
+            let wasSent = upstream[].transport.bytesOut != exchange[].bytesOutBefore
+            let verdict = exchange[].retryVerdict(
+                wasSent: wasSent, connectionWasReused: exchange[].record.isReused)
+            if verdict != .none {
+                // Not on this one again: it is draining, and of HTTP/1 it is not idle.
+                retry(exchange, verdict)
+            } else {
+                _ = detach(exchange)
+                answerLoss(exchange, reason)
+            }
+        }
+        closeUpstream(upstream)
+    }
+
+    private func answerLoss(_ exchange: Ref<Exchange>, _ reason: ErrorReason) {
+        switch reason {
+        case .protocolError:
+            fail(exchange, 502, reason, "the upstream's answer is not HTTP")
+        case .responseHeadSize:
+            fail(exchange, 502, reason, "the upstream's answer has too large a head")
+        default:
+            let isCut = exchange[].responseProgress != .none
+            fail(
+                exchange, 502, isCut ? .responseIncomplete : reason,
+                "the upstream ended the connection before its answer was complete")
+        }
+    }
+
+    /// Closes a connection that nothing is under way on.
+    func closeUpstream(_ upstream: Ref<UpstreamConnection>, servesWaiters: Bool = true) {
+        guard upstream[].phase != .closed else { return }
+        let pool = upstream[].pool
+        let hadTLS = upstream[].transport.tls != nil
+        if upstream[].phase == .dialling || upstream[].phase == .handshaking {
+            pool[].dialling -= 1
+        }
+        if upstream[].phase == .ready, upstream[].isHTTP2 { pool[].removeShared(upstream) }
+        pool[].removeIdle(upstream)
+        removeIdle(upstream)
+        upstream[].phase = .closed
+        loop[].timers.cancel(&upstream[].deadline)
+        if let session = upstream[].session.take() {
+            _ = consume session
+            counters.close(.upstreamHTTP2)
+        }
+        if hadTLS, upstream[].output.isEmpty, upstream[].transport.pending == 0 {
+            upstream[].transport.tls?.closeNotify()
+            _ = upstream[].transport.flush(&upstream[].output)
+        }
+        counters.add(.upstreamBytesOut, upstream[].transport.bytesOut)
+        counters.add(.upstreamBytesIn, upstream[].transport.bytesIn)
+        upstream[].transport.close()
+        upstreams[].retire(upstream[].token)
+        counters.close(.upstreamSocket)
+        if hadTLS { counters.close(.upstreamTLS) }
+        pool[].connections -= 1
+        pool[].record[].connections.wrappingSubtract(1, ordering: .relaxed)
+        registry.releaseConnection()
+        tellStarving(pool)
+        if servesWaiters {
+            serveWaiters(pool)
+        } else {
+            retireIfUnused(pool)
+        }
+    }
+
+    /// Other workers with waiters for this host may have the place that was freed.
+    private func tellStarving(_ pool: Ref<HostPool>) {
+        let others = pool[].record[].starving.load(ordering: .relaxed) & ~workerBit
+        guard others != 0 else { return }
+        for other in 0..<mailboxes.count where others >> UInt64(other & 63) & 1 == 1 {
+            pool[].record[].starving.bitwiseAnd(~(1 << UInt64(other & 63)), ordering: .relaxed)
+            mailboxes[other].post(.capacity(pool[].client))
+        }
+    }
+
+    // MARK: reading and writing
+
+    func readUpstream(_ upstream: Ref<UpstreamConnection>) {
+        if upstream[].phase == .handshaking { return continueHandshake(upstream) }
+        guard upstream[].phase == .ready else { return }
+        if !upstream[].isHTTP2, !upstream[].input.isEmpty, !upstream[].isReadPaused {
+            continueUpstreamHTTP1(upstream)
+        }
+        var reads = 4
+        while reads > 0, upstream[].phase == .ready, upstream[].transport.mayHoldMore {
+            if upstream[].isReadPaused { return }
+            switch unsafe upstream[].transport.read(
+                into: scratch[].place, capacity: Scratch.capacity)
+            {
+            case .bytes(let count):
+                if upstream[].isHTTP2 {
+                    receivedUpstreamHTTP2(upstream, scratch[].bytes(count))
+                } else {
+                    receivedUpstreamHTTP1(upstream, scratch[].bytes(count))
+                }
+            case .wouldBlock: break
+            case .ended(let isClean): return upstreamEnded(upstream, isClean: isClean)
+            case .failed: return upstreamLost(upstream, .connectionTerminated)
+            }
+            reads -= 1
+        }
+        if upstream[].phase == .ready, upstream[].transport.mayHoldMore,
+            !upstream[].isReadPaused
+        {
+            markReady(upstream)
+        }
+        if upstream[].phase == .ready, upstream[].transport.pending > 0 { markDirty(upstream) }
+    }
+
+    func flushUpstream(_ upstream: Ref<UpstreamConnection>) {
+        guard upstream[].phase == .ready || upstream[].phase == .handshaking else { return }
+        if upstream[].session != nil { return flushUpstreamHTTP2(upstream) }
+        let outcome = upstream[].transport.flush(&upstream[].output)
+        if case .failed = outcome, upstream[].phase == .ready {
+            // The answer may have been sent before the connection broke: reading tells.
+            upstream[].transport.noteReadable(endsSoon: true)
+            return readUpstream(upstream)
+        }
+        guard upstream[].buffered < Limits.lowWater,
+            let exchange = exchanges[].resolve(upstream[].firstExchange),
+            exchange[].isRequestPaused
+        else { return }
+        resumeRequest(exchange)
+    }
+}

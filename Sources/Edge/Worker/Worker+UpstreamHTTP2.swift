@@ -1,0 +1,130 @@
+// HTTP/2 services.
+
+extension Worker {
+    func receivedUpstreamHTTP2(_ upstream: Ref<UpstreamConnection>, _ bytes: Bytes) {
+        do throws(HTTP2Failure) {
+            try upstream[].session?.receive(bytes)
+        } catch {
+            handleUpstreamEvents(upstream)
+            if upstream[].phase == .ready { upstreamLost(upstream, .protocolError) }
+            return
+        }
+        handleUpstreamEvents(upstream)
+        if upstream[].phase == .ready { markDirty(upstream) }
+    }
+
+    private func handleUpstreamEvents(_ upstream: Ref<UpstreamConnection>) {
+        while upstream[].phase == .ready, let event = upstream[].session?.nextEvent() {
+            switch event {
+            case .head(_, let owner, let head, let endsStream):
+                defer { heads[].give(head) }
+                guard let exchange = exchanges[].resolve(owner), exchange[].upstream == upstream
+                else { continue }
+                responseHeadHTTP2(exchange, head, endsStream: endsStream)
+            case .data(let stream, let owner, let bytes):
+                guard let exchange = exchanges[].resolve(owner), exchange[].upstream == upstream
+                else {
+                    upstream[].session?.consume(stream, bytes.count)
+                    continue
+                }
+                responseContent(exchange, bytes)
+                if exchange[].isResponsePaused {
+                    exchange[].unconsumedResponse += bytes.count
+                } else {
+                    upstream[].session?.consume(stream, bytes.count)
+                }
+            case .end(_, let owner):
+                guard let exchange = exchanges[].resolve(owner), exchange[].upstream == upstream
+                else { continue }
+                responseEnded(exchange, trailers: nil)
+            case .trailers(_, let owner, let head):
+                guard let exchange = exchanges[].resolve(owner), exchange[].upstream == upstream
+                else {
+                    heads[].give(head)
+                    continue
+                }
+                responseEnded(exchange, trailers: head)
+            case .closed(_, let owner, let code):
+                guard let exchange = exchanges[].resolve(owner), exchange[].upstream == upstream
+                else { continue }
+                upstreamStreamClosed(upstream, exchange, code)
+            case .drained(_, let owner):
+                guard let exchange = exchanges[].resolve(owner) else { continue }
+                resumeRequest(exchange)
+            case .goAway:
+                counters.add(.goawaysReceived)
+                upstream[].isDraining = true
+                if upstream[].exchangeCount == 0 { closeUpstream(upstream) }
+            case .settings:
+                // The peer's limit is known now: perhaps more fit, perhaps fewer.
+                serveWaiters(upstream[].pool)
+            case .pingAcknowledged: break
+            }
+        }
+    }
+
+    private func responseHeadHTTP2(
+        _ exchange: Ref<Exchange>, _ head: Ref<Head>, endsStream: Bool
+    ) {
+        if head[].status < 200 { return informationalHead(exchange, head) }
+        if endsStream {
+            // HEAD and 304 announce a length that has no content behind it.
+            if case .length(let length) = head[].framing { head[].announcedLength = length }
+            let mayHaveContent =
+                exchange[].head[].method != .head && head[].status != 204 && head[].status != 304
+            head[].framing = mayHaveContent ? .length(0) : .none
+        }
+        responseHead(exchange, head)
+        if endsStream { responseEnded(exchange, trailers: nil) }
+    }
+
+    /// The stream is gone before its response was complete, or after.
+    private func upstreamStreamClosed(
+        _ upstream: Ref<UpstreamConnection>, _ exchange: Ref<Exchange>, _ code: UInt32
+    ) {
+        exchange[].isUpstreamStreamClosed = true
+        exchange[].upstreamStream = 0
+        if code == HTTP2Code.refusedStream, exchange[].canResend {
+            let verdict: RetryVerdict = upstream[].isDraining ? .goawayAboveLast : .refusedStream
+            return retry(exchange, verdict)
+        }
+        dropUpstream(exchange)
+        guard exchange[].responseProgress != .complete else { return }
+        counters.add(.upstreamResets)
+        exchange[].pool?[].record[].failures.wrappingAdd(1, ordering: .relaxed)
+        fail(
+            exchange, 502,
+            exchange[].responseProgress == .none ? .connectionTerminated : .responseIncomplete,
+            "the upstream reset the stream")
+    }
+
+    func flushUpstreamHTTP2(_ upstream: Ref<UpstreamConnection>) {
+        while upstream[].phase == .ready {
+            var wantsMore = true
+            if upstream[].buffered < Limits.highWater {
+                do throws(HTTP2Failure) {
+                    wantsMore =
+                        try upstream[].session?.write(
+                            into: &upstream[].output, upTo: Limits.highWater) ?? false
+                } catch {
+                    return upstreamLost(upstream, .protocolError)
+                }
+            }
+            let outcome = upstream[].transport.flush(&upstream[].output)
+            handleUpstreamEvents(upstream)
+            guard upstream[].phase == .ready else { return }
+            switch outcome {
+            case .failed:
+                upstream[].transport.noteReadable(endsSoon: true)
+                return readUpstream(upstream)
+            case .blocked: return
+            case .done: if !wantsMore { return finishUpstreamFlush(upstream) }
+            }
+        }
+    }
+
+    private func finishUpstreamFlush(_ upstream: Ref<UpstreamConnection>) {
+        // Nothing to say and nothing to hear: nghttp2 has ended the connection.
+        if upstream[].session?.isFinished ?? false { upstreamLost(upstream, .connectionTerminated) }
+    }
+}

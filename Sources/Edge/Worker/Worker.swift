@@ -1,0 +1,302 @@
+// One thread, one loop, everything it owns; and the order in which it works.
+
+/// What other threads tell a worker.
+enum WorkerMessage: Sendable {
+    /// A configuration to use from now on, with the listening sockets it adds (position, socket)
+    /// and those that are no longer listened on.
+    case reload(Snapshot, listening: [(listener: Int, descriptor: Int32)])
+    /// Accept nothing more, finish what runs, then end; what is left at the deadline is cut.
+    case drain(until: Instant)
+    /// A name that this worker waits for was answered to another one.
+    case resolved
+    /// The registry let a host go.
+    case retired(HostClient)
+    /// A connection to a host that this worker had waiters for was given up elsewhere.
+    case capacity(HostClient)
+    /// Count what lives here and add it.
+    case census(Census)
+    /// Everyone has been counted: the admin request that asked can be answered.
+    case counted(Census)
+}
+
+/// What a worker is made from, in another thread.
+struct WorkerSeed: Sendable {
+    var index: Int
+    var snapshot: Snapshot
+    var listening: [(listener: Int, descriptor: Int32)]
+    var registry: Registry
+    var names: NameCache
+    var mailbox: Mailbox<WorkerMessage>
+    var mailboxes: [Mailbox<WorkerMessage>]
+    var counters: WorkerCounters
+    var log: AccessRing
+    var control: ControlView
+    var maxFronts: Int
+    var maxUpstreams: Int
+    var maxPools: Int
+}
+
+/// A listening socket of this worker.
+struct ListeningSocket: BitwiseCopyable {
+    var listener: Int
+    var descriptor: Int32
+}
+
+/// One worker: owns the connections it accepted and those it opened, and shares nothing on a
+/// request's way.
+///
+///     loop: wait ─► events ─► deadlines ─► connections with more to read ─► flush ─► reap
+///
+/// All state is in slabs and pinned structs behind `let` handles, so that nothing here is counted
+/// or checked at run time; the class itself is only the anchor.
+final class Worker {
+    let index: Int
+    let loop: Ref<EventLoop>
+    let buffers: Ref<BufferPool>
+    let heads: Ref<HeadPool>
+    let fronts: Ref<Slab<FrontConnection>>
+    let upstreams: Ref<Slab<UpstreamConnection>>
+    let exchanges: Ref<Slab<Exchange>>
+    let pools: Ref<Slab<HostPool>>
+    let table: Ref<PoolTable>
+    let http2: Ref<HTTP2Memory>
+    let resolver: Ref<Resolver>
+    let registry: Registry
+    let mailbox: Mailbox<WorkerMessage>
+    let mailboxes: [Mailbox<WorkerMessage>]
+    let counters: WorkerCounters
+    let log: AccessRing
+    let control: ControlView
+    let state: Ref<WorkerState>
+    /// Received plaintext; one read's worth, worked on before the next.
+    let scratch: Ref<Scratch>
+
+    init(_ seed: WorkerSeed) throws {
+        index = seed.index
+        loop = .allocate(try EventLoop())
+        buffers = .allocate(BufferPool())
+        heads = .allocate(HeadPool(pool: buffers))
+        fronts = .allocate(Slab(kind: .front, capacity: seed.maxFronts))
+        upstreams = .allocate(Slab(kind: .upstream, capacity: seed.maxUpstreams))
+        exchanges = .allocate(Slab(kind: .exchange, capacity: 1 << 20))
+        pools = .allocate(Slab(kind: .pool, capacity: seed.maxPools))
+        table = .allocate(PoolTable(seed: ProcessFigures.randomSeed()))
+        http2 = .allocate(HTTP2Memory())
+        resolver = .allocate(try Resolver(cache: seed.names, worker: seed.index, loop: loop))
+        registry = seed.registry
+        mailbox = seed.mailbox
+        mailboxes = seed.mailboxes
+        counters = seed.counters
+        log = seed.log
+        control = seed.control
+        state = .allocate(WorkerState(snapshot: seed.snapshot, pool: buffers))
+        scratch = .allocate(Scratch())
+        try loop[].poller.add(mailbox.descriptor, .readable, Token(.mailbox))
+        for socket in seed.listening {
+            try listen(ListeningSocket(listener: socket.listener, descriptor: socket.descriptor))
+        }
+    }
+
+    /// Ends what `run` left; the worker may not be used afterwards.
+    func destroy() {
+        resolver.destroy()
+        pools.destroy()
+        exchanges.destroy()
+        fronts.destroy()
+        upstreams.destroy()
+        table.destroy()
+        state.destroy()
+        http2.destroy()
+        heads.destroy()
+        scratch.destroy()
+        buffers.destroy()
+        loop.destroy()
+    }
+
+    /// Works until drained.
+    func run() {
+        while !state[].hasEnded {
+            let count = loop[].wait(hasWork: !state[].readyFronts.isEmpty || !state[].readyUpstreams.isEmpty)
+            for index in 0..<count {
+                dispatch(loop[].poller.token(index), loop[].poller.readiness(index))
+            }
+            while let token = loop[].timers.nextExpired(now: loop[].now) { deadlinePassed(token) }
+            workOnReady()
+            while let waiter = resolver[].nextCompletion() { namesAnswered(waiter) }
+            flushAll()
+            fronts[].reap()
+            upstreams[].reap()
+            exchanges[].reap()
+            pools[].reap()
+            log.flushNotice()
+            if state[].isDraining { advanceDrain() }
+        }
+    }
+
+    @inline(__always)
+    private func dispatch(_ token: Token, _ readiness: Readiness) {
+        switch token.kind {
+        case .front:
+            guard let front = fronts[].resolve(token) else { return }
+            frontEvent(front, readiness)
+        case .upstream:
+            guard let upstream = upstreams[].resolve(token) else { return }
+            upstreamEvent(upstream, readiness)
+        case .listener: acceptAll(Int(token.slot))
+        case .mailbox: for message in mailbox.takeAll() { receive(message) }
+        case .resolver: resolver[].ready(token, readiness)
+        case .none, .exchange, .pool, .control: break
+        }
+    }
+
+    private func deadlinePassed(_ token: Token) {
+        switch token.kind {
+        case .front:
+            guard let front = fronts[].resolve(token),
+                loop[].timers.confirm(&front[].deadline, token, now: loop[].now)
+            else { return }
+            frontDeadlinePassed(front)
+        case .upstream:
+            guard let upstream = upstreams[].resolve(token),
+                loop[].timers.confirm(&upstream[].deadline, token, now: loop[].now)
+            else { return }
+            upstreamDeadlinePassed(upstream)
+        case .exchange:
+            guard let exchange = exchanges[].resolve(token),
+                loop[].timers.confirm(&exchange[].deadline, token, now: loop[].now)
+            else { return }
+            exchangeDeadlinePassed(exchange)
+        case .listener:
+            guard loop[].timers.confirm(&state[].acceptPause, token, now: loop[].now) else {
+                return
+            }
+            resumeAccepting()
+        case .control:
+            guard loop[].timers.confirm(&state[].drainDeadline, token, now: loop[].now) else {
+                return
+            }
+            drainTicked()
+        case .resolver: resolver[].deadlinePassed()
+        case .none, .pool, .mailbox: break
+        }
+    }
+
+    private func workOnReady() {
+        // Only those that were there at the start: who reads more is put back for the next round.
+        for _ in 0..<state[].readyFronts.count {
+            guard let token = state[].readyFronts.pop(), let front = fronts[].resolve(token) else {
+                continue
+            }
+            state[].againFronts.push(token)
+            _ = front
+        }
+        while let token = state[].againFronts.pop() {
+            guard let front = fronts[].resolve(token) else { continue }
+            front[].isReady = false
+            readFront(front)
+        }
+        for _ in 0..<state[].readyUpstreams.count {
+            guard let token = state[].readyUpstreams.pop() else { continue }
+            state[].againUpstreams.push(token)
+        }
+        while let token = state[].againUpstreams.pop() {
+            guard let upstream = upstreams[].resolve(token) else { continue }
+            upstream[].isReady = false
+            readUpstream(upstream)
+        }
+    }
+
+    /// Writes to every connection that something was queued for; flushing one may resume another.
+    private func flushAll() {
+        while true {
+            if let token = state[].dirtyUpstreams.pop() {
+                guard let upstream = upstreams[].resolve(token) else { continue }
+                upstream[].isDirty = false
+                flushUpstream(upstream)
+            } else if let token = state[].dirtyFronts.pop() {
+                guard let front = fronts[].resolve(token) else { continue }
+                front[].isDirty = false
+                flushFront(front)
+            } else {
+                return
+            }
+        }
+    }
+
+    @inline(__always)
+    func markDirty(_ front: Ref<FrontConnection>) {
+        guard !front[].isDirty else { return }
+        front[].isDirty = true
+        state[].dirtyFronts.push(front[].token)
+    }
+
+    @inline(__always)
+    func markDirty(_ upstream: Ref<UpstreamConnection>) {
+        guard !upstream[].isDirty else { return }
+        upstream[].isDirty = true
+        state[].dirtyUpstreams.push(upstream[].token)
+    }
+
+    @inline(__always)
+    func markReady(_ front: Ref<FrontConnection>) {
+        guard !front[].isReady else { return }
+        front[].isReady = true
+        state[].readyFronts.push(front[].token)
+    }
+
+    @inline(__always)
+    func markReady(_ upstream: Ref<UpstreamConnection>) {
+        guard !upstream[].isReady else { return }
+        upstream[].isReady = true
+        state[].readyUpstreams.push(upstream[].token)
+    }
+}
+
+/// A worker's own small state, pinned so that no access is checked at run time.
+struct WorkerState: ~Copyable {
+    var snapshot: Snapshot
+    var readyFronts = Stack<Token>()
+    var againFronts = Stack<Token>()
+    var readyUpstreams = Stack<Token>()
+    var againUpstreams = Stack<Token>()
+    var dirtyFronts = Stack<Token>()
+    var dirtyUpstreams = Stack<Token>()
+    var listening: [ListeningSocket] = []
+    var isAcceptPaused = false
+    var acceptPause = Deadline()
+    var isDraining = false
+    var drainStep = 0
+    var drainUntil = Instant.never
+    var drainDeadline = Deadline()
+    var hasEnded = false
+    /// What was cut at the end of the grace period.
+    var cut = 0
+    /// The normalised path of the request being routed.
+    var routing: ByteQueue
+    /// Idle upstream connections of all hosts, used last at the front.
+    var newestIdle: Ref<UpstreamConnection>?
+    var oldestIdle: Ref<UpstreamConnection>?
+    /// Admin requests waiting for a census.
+    var awaitingCensus: [Token] = []
+
+    init(snapshot: Snapshot, pool: Ref<BufferPool>) {
+        self.snapshot = snapshot
+        routing = ByteQueue(pool: pool)
+        newestIdle = nil
+        oldestIdle = nil
+    }
+}
+
+/// Where received bytes land.
+@safe
+struct Scratch: ~Copyable {
+    static let capacity = Limits.readBytes
+    let place: UnsafeMutablePointer<UInt8>
+
+    init() { unsafe place = .allocate(capacity: Self.capacity) }
+
+    deinit { unsafe place.deallocate() }
+
+    @inline(__always)
+    func bytes(_ count: Int) -> Bytes { unsafe Bytes(place, count: count) }
+}
