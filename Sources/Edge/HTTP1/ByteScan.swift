@@ -10,6 +10,10 @@ enum ByteScan {
         unsafe UnsafeRawPointer(place).loadUnaligned(as: Vector.self)
     }
 
+    /// A byte in every lane; comparing with a scalar operand would go lane by lane (6.3).
+    @inline(__always)
+    private static func all(_ byte: UInt8) -> Vector { Vector(repeating: byte) }
+
     /// The index of the first lane that is set; 16 when none is.
     @inline(__always)
     private static func firstSet(_ mask: SIMDMask<SIMD16<Int8>>) -> Int {
@@ -22,9 +26,9 @@ enum ByteScan {
     /// Letters, digits and hyphens: nearly every name's bytes, in three comparisons.
     @inline(__always)
     private static func isPlain(_ vector: Vector) -> SIMDMask<SIMD16<Int8>> {
-        let letter = ((vector | Vector(repeating: 0x20)) &- Vector(repeating: 0x61)) .< 26
-        let digit = (vector &- Vector(repeating: 0x30)) .< 10
-        return letter .| digit .| (vector .== 0x2D)
+        let letter = ((vector | all(0x20)) &- all(0x61)) .< all(26)
+        let digit = (vector &- all(0x30)) .< all(10)
+        return letter .| digit .| (vector .== all(0x2D))
     }
 
     /// The end of a run of tchar (RFC 9110 §5.6.2).
@@ -47,7 +51,7 @@ enum ByteScan {
         var place = unsafe start
         while unsafe end - place >= 16 {
             let vector = unsafe load(place)
-            let marks = (vector .== 0x2E) .| (vector .== 0x5F) .| (vector .== 0x7E)
+            let marks = (vector .== all(0x2E)) .| (vector .== all(0x5F)) .| (vector .== all(0x7E))
             let index = firstSet(.!(isPlain(vector) .| marks))
             unsafe place += index
             if index < 16 { return unsafe place }
@@ -68,8 +72,8 @@ enum ByteScan {
         var place = unsafe start
         while unsafe end - place >= 16 {
             let vector = unsafe load(place)
-            let control = (vector .< 0x20) .& (vector .!= 0x09)
-            let index = firstSet(control .| (vector .== 0x7F))
+            let control = (vector .< all(0x20)) .& (vector .!= all(0x09))
+            let index = firstSet(control .| (vector .== all(0x7F)))
             unsafe place += index
             if index < 16 { return unsafe place }
         }
@@ -83,8 +87,8 @@ enum ByteScan {
         var place = unsafe start
         while unsafe end - place >= 16 {
             let vector = unsafe load(place)
-            let outside = (vector &- Vector(repeating: 0x21)) .>= 0x5E
-            let index = firstSet(outside .| (vector .== 0x23))
+            let outside = (vector &- all(0x21)) .>= all(0x5E)
+            let index = firstSet(outside .| (vector .== all(0x23)))
             unsafe place += index
             if index < 16 { return unsafe place }
         }
