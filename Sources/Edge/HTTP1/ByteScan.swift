@@ -35,11 +35,13 @@ enum ByteScan {
     @inline(__always)
     static func endOfToken(_ start: Pointer, _ end: Pointer) -> Pointer {
         var place = unsafe start
-        if unsafe end - place >= 16 {
+        while unsafe end - place >= 16 {
             let plain = unsafe firstSet(.!isPlain(load(place)))
             unsafe place += plain
+            guard plain < 16 else { continue }
             // A colon after plain bytes is the usual end; anything else is looked at in detail.
-            if unsafe plain < 16 && place.pointee == UInt8(ascii: ":") { return unsafe place }
+            if unsafe place.pointee == UInt8(ascii: ":") { return unsafe place }
+            break
         }
         while unsafe place < end && ASCII.isToken(place.pointee) { unsafe place += 1 }
         return unsafe place
@@ -72,10 +74,12 @@ enum ByteScan {
         var place = unsafe start
         while unsafe end - place >= 16 {
             let vector = unsafe load(place)
-            let control = (vector .< all(0x20)) .& (vector .!= all(0x09))
-            let index = firstSet(control .| (vector .== all(0x7F)))
+            let index = firstSet((vector .< all(0x20)) .| (vector .== all(0x7F)))
             unsafe place += index
-            if index < 16 { return unsafe place }
+            guard index < 16 else { continue }
+            // A tab is too rare to be told apart in every lane.
+            guard unsafe place.pointee == ASCII.tab else { return unsafe place }
+            unsafe place += 1
         }
         while unsafe place < end && ASCII.isFieldValue(place.pointee) { unsafe place += 1 }
         return unsafe place

@@ -54,7 +54,7 @@ struct FieldFacts: BitwiseCopyable {
 
     /// Connection options (RFC 9110 §7.6.1).
     private mutating func noteConnection(_ value: Bytes) {
-        if value.count == 10, value.equalsIgnoringCase("keep-alive") {
+        if unsafe value.count == 10 && FieldName.matches(value.base, "keep-alive") {
             keepsAlive = true
             return
         }

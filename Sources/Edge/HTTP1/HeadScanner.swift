@@ -68,7 +68,12 @@ struct HeadScanner {
             throw unsafe nameFault(colon)
         }
         var value = unsafe colon + 1
-        while unsafe value < end && ASCII.isBlank(value.pointee) { unsafe value += 1 }
+        // Nearly always one space and then the value.
+        if unsafe end - value >= 2 && value[0] == ASCII.space && value[1] > ASCII.space {
+            unsafe value += 1
+        } else {
+            while unsafe value < end && ASCII.isBlank(value.pointee) { unsafe value += 1 }
+        }
         let stop = unsafe ByteScan.endOfValue(value, end)
         guard unsafe end - stop >= 2 else {
             if unsafe stop < end && stop.pointee != ASCII.carriageReturn {
@@ -127,8 +132,8 @@ struct HeadScanner {
 extension FieldName {
     /// Recognises a name of valid token bytes in whole words, without regard to case.
     ///
-    /// No two token bytes but the cases of one letter become equal when bit 5 is set, as far as the
-    /// bytes of known names are concerned; so a folded word equals a known one only by right.
+    /// Setting bit 5 makes no two visible bytes equal but the cases of a letter, as far as letters,
+    /// digits and hyphens go, so a folded word equals a known one only by right.
     @inline(__always)
     init(token name: UnsafePointer<UInt8>, count: Int) {
         let first = unsafe name.pointee | 0x20
@@ -169,7 +174,7 @@ extension FieldName {
 
     /// Compares as many bytes as `known` has, in overlapping words; known names folded at compile time.
     @inline(__always)
-    private static func matches(_ name: UnsafePointer<UInt8>, _ known: StaticString) -> Bool {
+    static func matches(_ name: UnsafePointer<UInt8>, _ known: StaticString) -> Bool {
         let count = known.utf8CodeUnitCount
         let left = unsafe UnsafeRawPointer(name)
         let right = unsafe UnsafeRawPointer(known.utf8Start)
