@@ -102,6 +102,8 @@ struct Head: ~Copyable {
     var method = Method.other
     var version = Version.http11
     var framing = Framing.none
+    /// The Content-Length that was received, also where no content follows (HEAD, 304).
+    var announcedLength: UInt64?
     /// Response status code; 0 in a request.
     var status: UInt16 = 0
     /// The method's text, as received.
@@ -127,6 +129,7 @@ struct Head: ~Copyable {
         text = ByteQueue(pool: pool)
         fields = FieldTable()
         next = nil
+        announcedLength = nil
     }
 
     /// Ready for the next message, keeping the table's memory.
@@ -136,6 +139,7 @@ struct Head: ~Copyable {
         method = .other
         version = .http11
         framing = .none
+        announcedLength = nil
         status = 0
         methodText = TextRange()
         target = TextRange()
