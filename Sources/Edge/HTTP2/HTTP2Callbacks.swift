@@ -41,11 +41,9 @@ private func category(_ frame: UnsafePointer<nghttp2_frame>?) -> nghttp2_headers
 
 private let frameData = UInt8(0)
 private let frameHeaders = UInt8(1)
-private let frameReset = UInt8(3)
 private let frameSettings = UInt8(4)
 private let framePing = UInt8(6)
 private let frameGoAway = UInt8(7)
-private let frameWindowUpdate = UInt8(8)
 private let frameContinuation = UInt8(9)
 private let flagEndStream = UInt8(1)
 private let flagAck = UInt8(1)
