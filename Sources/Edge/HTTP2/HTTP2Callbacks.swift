@@ -133,6 +133,8 @@ private func onFrame(
 private func finishHead(_ session: OpaquePointer?, _ hd: nghttp2_frame_hd, _ core: Ref<HTTP2Core>) {
     let stream = hd.stream_id
     let mark = unsafe nghttp2_session_get_stream_user_data(session, stream)
+    // A stream that this side reset inside its head is gone, and so is the head.
+    guard core[].head != nil, core[].headStream == stream else { return }
     let isRequest = core[].reader.section == .request
     let refusal = unsafe core[].finishHead(
         stream, endsStream: hd.flags & flagEndStream != 0, owner: StreamMark.owner(mark))

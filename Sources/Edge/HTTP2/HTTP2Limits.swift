@@ -4,9 +4,10 @@ extension Limits {
     /// Octets of an HTTP/2 head, as decoded, after which its stream is reset instead of answered:
     /// an HPACK bomb unfolds a few kilobytes to hundreds of megabytes.
     static let hpackBombBytes = 4 * headBytes
-    /// Frames in a row that neither carry content nor start a request (PING, SETTINGS, PRIORITY,
-    /// empty DATA, WINDOW_UPDATE, …) before the connection ends with ENHANCE_YOUR_CALM. Frames of
-    /// unknown types are not seen: nghttp2 skips them at the cost of reading them.
+    /// Frames in a row that neither carry content nor start a request.
+    ///
+    /// PING, SETTINGS, PRIORITY, WINDOW_UPDATE, empty DATA; beyond them the connection ends with
+    /// ENHANCE_YOUR_CALM. Unknown types are not seen: nghttp2 skips them at the cost of reading.
     static let idleFrames = 4096
     /// Streams reset because of what the peer sent on them, less those that ended well, before the
     /// connection ends: a peer that makes us reset is a flood like one that resets (CVE-2025-8671).
