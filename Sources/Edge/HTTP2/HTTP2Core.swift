@@ -1,0 +1,111 @@
+// The pinned half of an HTTP/2 session: what nghttp2's callbacks fill.
+
+import CNGHTTP2
+
+/// State at the address that nghttp2 hands to callbacks.
+///
+/// Callbacks only record: an event, a head under way, a count. They never call upwards, and of
+/// nghttp2 only what may be called from callbacks (stream user data, submissions).
+@safe
+struct HTTP2Core: ~Copyable {
+    let role: HTTP2Role
+    let heads: Ref<HeadPool>
+    let memory: Ref<HTTP2Memory>
+    var events: HTTP2EventQueue
+    /// The field section under way and its stream; sections never interleave on a connection.
+    var head: Ref<Head>?
+    var headStream: Int32 = 0
+    var reader = HTTP2HeadReader(.request)
+    /// Client: requests submitted and not closed; server: requests delivered and not closed.
+    var openStreams = 0
+    /// Content delivered by the `receive` under way.
+    var arrived = 0
+    var idleFrames = 0
+    var streamFaults = 0
+    var hasGoneAway = false
+    /// nghttp2 reported an error after which it must not be called.
+    var hasFailed = false
+    /// Where `write` puts frames, while it runs.
+    var output: UnsafeMutablePointer<ByteQueue>?
+    var outputLimit = 0
+    /// The outlet of the DATA frame under way.
+    var sending: Ref<StreamOutlet>?
+
+    init(role: HTTP2Role, heads: Ref<HeadPool>, memory: Ref<HTTP2Memory>) {
+        self.role = role
+        self.heads = heads
+        self.memory = memory
+        events = HTTP2EventQueue(memory: memory)
+        head = nil
+        unsafe output = nil
+        sending = nil
+    }
+
+    /// Gives back the head under way and those in events that nobody took.
+    mutating func abandon() {
+        dropHead()
+        while let event = events.next() {
+            switch event {
+            case .head(_, _, let head, _), .trailers(_, _, let head): heads[].give(head)
+            default: break
+            }
+        }
+    }
+
+    @inline(__always)
+    mutating func dropHead() {
+        guard let head else { return }
+        heads[].give(head)
+        self.head = nil
+    }
+
+    mutating func beginHead(_ stream: Int32, _ section: HTTP2HeadReader.Section) {
+        dropHead()
+        head = heads[].take()
+        headStream = stream
+        reader = HTTP2HeadReader(section)
+    }
+
+    /// False: reset the stream and hide the rest of its section.
+    @inline(__always)
+    mutating func addLine(_ name: Bytes, _ value: Bytes, stream: Int32) -> Bool {
+        guard let head, headStream == stream else { return true }
+        return reader.add(name, value, to: &head[])
+    }
+
+    /// Ends the section under way; returns the code to reset its stream with.
+    mutating func finishHead(_ stream: Int32, endsStream: Bool, owner: Token) -> UInt32? {
+        guard let head, headStream == stream else { return nil }
+        if let code = reader.finish(&head[], endsStream: endsStream) {
+            dropHead()
+            streamFaults += 1
+            return code
+        }
+        self.head = nil
+        if reader.section == .trailers {
+            events.append(.trailers(stream: stream, owner: owner, head: head))
+        } else {
+            idleFrames = 0
+            events.append(
+                .head(stream: stream, owner: owner, head: head, endsStream: endsStream))
+        }
+        return nil
+    }
+}
+
+/// nghttp2's stream user data: nothing, "its head was delivered", or the outlet's address.
+enum StreamMark {
+    /// Owned or seen by somebody, without an outlet; below any address that an outlet can have.
+    static var delivered: UnsafeMutableRawPointer? { unsafe UnsafeMutableRawPointer(bitPattern: 1) }
+
+    @inline(__always)
+    static func outlet(_ data: UnsafeMutableRawPointer?) -> Ref<StreamOutlet>? {
+        guard let data = unsafe data, UInt(bitPattern: data) > 1 else { return nil }
+        return unsafe Ref(data.assumingMemoryBound(to: StreamOutlet.self))
+    }
+
+    @inline(__always)
+    static func owner(_ data: UnsafeMutableRawPointer?) -> Token {
+        unsafe outlet(data)?[].owner ?? .none
+    }
+}

@@ -1,0 +1,161 @@
+// What all HTTP/2 sessions of a worker share: memory, callbacks, options, scratch.
+
+import CNGHTTP2
+import Glibc
+
+/// One per worker: nghttp2's allocator and the immutable objects that sessions are made from.
+///
+/// Blocks carry their size class in front and go back to a free list per class; two classes per
+/// power of two (48, 64, 96, … 4096 octets). In steady state a request reaches libc not once.
+@safe
+struct HTTP2Memory: ~Copyable {
+    private static let headerBytes = 16
+    private static let classes = 16
+    private static let largest = 4096
+
+    /// Octets in blocks that nghttp2 and the event queues hold now, large ones included.
+    private(set) var bytesInUse = 0
+    private(set) var bytesFree = 0
+    private var free: [16 of UnsafeMutableRawPointer?] = unsafe .init(repeating: nil)
+
+    let callbacks: OpaquePointer
+    let options: OpaquePointer
+    /// Room for the field lines of one head and its pseudo-fields.
+    let fields: UnsafeMutablePointer<nghttp2_nv>
+    /// Room for a status code and a content length in digits.
+    let digits: UnsafeMutablePointer<UInt8>
+
+    static let fieldCapacity = FieldTable.capacity + 8
+
+    init() {
+        unsafe callbacks = makeHTTP2Callbacks()
+        unsafe options = makeHTTP2Options()
+        unsafe fields = .allocate(capacity: Self.fieldCapacity)
+        unsafe digits = .allocate(capacity: 32)
+    }
+
+    deinit {
+        for index in 0..<Self.classes {
+            var next = unsafe free[index]
+            while let block = unsafe next {
+                unsafe next = block.load(as: UnsafeMutableRawPointer?.self)
+                unsafe Glibc.free(block)
+            }
+        }
+        unsafe nghttp2_session_callbacks_del(callbacks)
+        unsafe nghttp2_option_del(options)
+        unsafe fields.deallocate()
+        unsafe digits.deallocate()
+    }
+
+    /// The class whose blocks hold `bytes`, header included: even ones are powers of two from 32,
+    /// odd ones half as much again.
+    @inline(__always)
+    private static func sizeClass(_ bytes: Int) -> Int {
+        guard bytes > 32 else { return 0 }
+        let exponent = Int.bitWidth - 1 - (bytes - 1).leadingZeroBitCount
+        let isUpperHalf = (bytes - 1) >> (exponent - 1) & 1 == 1
+        return (exponent - 5) * 2 + (isUpperHalf ? 2 : 1)
+    }
+
+    @inline(__always)
+    private static func size(_ sizeClass: Int) -> Int {
+        let base = 32 << (sizeClass / 2)
+        return sizeClass & 1 == 0 ? base : base + base / 2
+    }
+
+    /// A block of at least `count` octets, uninitialised; nil when the system has none.
+    mutating func take(_ count: Int) -> UnsafeMutableRawPointer? {
+        let wanted = count + Self.headerBytes
+        var size = wanted
+        if wanted <= Self.largest {
+            let index = Self.sizeClass(wanted)
+            size = Self.size(index)
+            if let block = unsafe free[index] {
+                unsafe free[index] = block.load(as: UnsafeMutableRawPointer?.self)
+                unsafe block.storeBytes(of: size, as: Int.self)
+                bytesFree &-= size
+                bytesInUse &+= size
+                return unsafe block + Self.headerBytes
+            }
+        }
+        guard let block = unsafe malloc(size) else { return nil }
+        unsafe block.storeBytes(of: size, as: Int.self)
+        bytesInUse &+= size
+        return unsafe block + Self.headerBytes
+    }
+
+    /// Takes a block back.
+    mutating func give(_ pointer: UnsafeMutableRawPointer) {
+        let block = unsafe pointer - Self.headerBytes
+        let size = unsafe block.load(as: Int.self)
+        bytesInUse &-= size
+        guard size <= Self.largest, bytesFree + size <= Limits.http2PooledBytes else {
+            return unsafe Glibc.free(block)
+        }
+        bytesFree &+= size
+        let index = Self.sizeClass(size)
+        unsafe block.storeBytes(of: free[index], as: UnsafeMutableRawPointer?.self)
+        unsafe free[index] = block
+    }
+
+    /// A block of `count` octets with the contents of `pointer`'s, which ends.
+    mutating func resize(_ pointer: UnsafeMutableRawPointer, _ count: Int)
+        -> UnsafeMutableRawPointer?
+    {
+        let usable = unsafe (pointer - Self.headerBytes).load(as: Int.self) - Self.headerBytes
+        if count <= usable { return unsafe pointer }
+        guard let larger = unsafe take(count) else { return nil }
+        unsafe larger.copyMemory(from: pointer, byteCount: usable)
+        unsafe give(pointer)
+        return unsafe larger
+    }
+}
+
+/// nghttp2's view of a worker's memory; nghttp2 copies the struct, not what it points at.
+func makeHTTP2Allocator(_ memory: Ref<HTTP2Memory>) -> nghttp2_mem {
+    unsafe nghttp2_mem(
+        mem_user_data: UnsafeMutableRawPointer(memory.pointer),
+        malloc: { size, user in
+            guard let user = unsafe user else { return nil }
+            return unsafe user.assumingMemoryBound(to: HTTP2Memory.self).pointee.take(size)
+        },
+        free: { pointer, user in
+            guard let pointer = unsafe pointer, let user = unsafe user else { return }
+            unsafe user.assumingMemoryBound(to: HTTP2Memory.self).pointee.give(pointer)
+        },
+        calloc: { count, size, user in
+            guard let user = unsafe user else { return nil }
+            let (bytes, overflow) = count.multipliedReportingOverflow(by: size)
+            guard !overflow,
+                let block = unsafe user.assumingMemoryBound(to: HTTP2Memory.self).pointee
+                    .take(bytes)
+            else { return nil }
+            unsafe memset(block, 0, bytes)
+            return unsafe block
+        },
+        realloc: { pointer, size, user in
+            guard let user = unsafe user else { return nil }
+            let memory = unsafe user.assumingMemoryBound(to: HTTP2Memory.self)
+            guard let pointer = unsafe pointer else { return unsafe memory.pointee.take(size) }
+            return unsafe memory.pointee.resize(pointer, size)
+        })
+}
+
+/// The options of every session: manual windows, no memory of closed streams, flood limits.
+private func makeHTTP2Options() -> OpaquePointer {
+    var made: OpaquePointer?
+    guard unsafe nghttp2_option_new(&made) == 0, let options = unsafe made else {
+        preconditionFailure("no memory for HTTP/2 options")
+    }
+    unsafe nghttp2_option_set_no_auto_window_update(options, 1)
+    unsafe nghttp2_option_set_no_closed_streams(options, 1)
+    unsafe nghttp2_option_set_max_reserved_remote_streams(options, 0)
+    unsafe nghttp2_option_set_peer_max_concurrent_streams(options, UInt32(Limits.presumedStreams))
+    unsafe nghttp2_option_set_max_outbound_ack(options, Limits.queuedAcknowledgements)
+    unsafe nghttp2_option_set_max_settings(options, Limits.settingsEntries)
+    unsafe nghttp2_option_set_max_continuations(options, Limits.continuations)
+    unsafe nghttp2_option_set_stream_reset_rate_limit(
+        options, UInt64(Limits.streamResetBurst), UInt64(Limits.streamResetsPerSecond))
+    return unsafe options
+}

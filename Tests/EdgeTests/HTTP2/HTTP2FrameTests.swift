@@ -1,0 +1,220 @@
+// A server session against frames made by hand, floods, and random damage.
+
+import Testing
+
+@testable import Edge
+
+/// A frame of RFC 9113 §4.1 as bytes.
+private func frame(_ type: UInt8, _ flags: UInt8, _ stream: Int, _ payload: [UInt8]) -> [UInt8] {
+    let count = payload.count
+    let head: [UInt8] = [
+        UInt8(count >> 16), UInt8(count >> 8 & 255), UInt8(count & 255), type, flags,
+        UInt8(stream >> 24), UInt8(stream >> 16 & 255), UInt8(stream >> 8 & 255),
+        UInt8(stream & 255),
+    ]
+    return head + payload
+}
+
+/// A field section of literals without indexing (RFC 7541 §6.2.2), names and values below 127.
+private func section(_ fields: [(String, String)]) -> [UInt8] {
+    var bytes: [UInt8] = []
+    for (name, value) in fields {
+        bytes += [0, UInt8(name.utf8.count)]
+        bytes += Array(name.utf8)
+        bytes.append(UInt8(value.utf8.count))
+        bytes += Array(value.utf8)
+    }
+    return bytes
+}
+
+private let opening = Array("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".utf8) + frame(4, 0, 0, [])
+private let plain = [
+    (":method", "GET"), (":scheme", "https"), (":path", "/"), (":authority", "a"),
+]
+
+/// A reproducible source of numbers (SplitMix64).
+private struct Seeded: RandomNumberGenerator {
+    var state: UInt64
+    mutating func next() -> UInt64 {
+        state &+= 0x9E37_79B9_7F4A_7C15
+        var word = state
+        word = (word ^ word >> 30) &* 0xBF58_476D_1CE4_E5B9
+        word = (word ^ word >> 27) &* 0x94D0_49BB_1331_11EB
+        return word ^ word >> 31
+    }
+}
+
+/// The code of the last frame of `type` (3 RST_STREAM, 7 GOAWAY) that the server wrote.
+private func written(_ type: UInt8, by wire: HTTP2Wire) throws -> UInt8? {
+    var queue = ByteQueue(pool: wire.pool)
+    while try wire.server.session[].write(into: &queue, upTo: 500_000), queue.count < 400_000 {}
+    let bytes = queue.bytes.array
+    var code: UInt8?
+    var at = 0
+    while at + 9 <= bytes.count {
+        let count = Int(bytes[at]) << 16 | Int(bytes[at + 1]) << 8 | Int(bytes[at + 2])
+        if bytes[at + 3] == type { code = bytes[at + 9 + (type == 7 ? 7 : 3)] }
+        at += 9 + count
+    }
+    return code
+}
+
+@Suite("HTTP/2 server against raw frames") struct HTTP2FrameTests {
+    @Test(
+        "malformed sections are reset with PROTOCOL_ERROR",
+        arguments: [
+            plain + [("Upper", "x")], plain + [("connection", "close")], plain + [("te", "gzip")],
+            plain + [("host", "b")], plain + [("host", "a"), ("host", "a")],
+            plain + [("content-length", "-1")], plain + [(":path", "/")], plain + [("a", "b\u{1}")],
+            [(":method", "GET"), (":scheme", "https"), (":path", "/")],
+            [(":method", "GET"), (":scheme", "https"), (":path", ""), (":authority", "a")],
+            [(":method", "GET"), (":scheme", "https"), (":path", "/"), (":authority", "u@a")],
+            [(":method", "GET"), (":scheme", "x"), (":path", "no"), (":authority", "a")],
+        ])
+    func malformedSections(fields: [(String, String)]) throws {
+        let wire = HTTP2Wire()
+        wire.feed(opening + frame(1, 5, 1, section(fields)), wire.server)
+        #expect(wire.server.told(1) == [])
+        #expect(try written(3, by: wire) == 1)
+        #expect(wire.tearDown() == [0, 0, 0])
+    }
+
+    @Test("Host alone is the authority, and in agreement it may stand beside :authority")
+    func hosts() {
+        for fields in [Array(plain.dropLast()) + [("host", "A")], plain + [("host", "A")]] {
+            let wire = HTTP2Wire()
+            var seen = ""
+            wire.server.onHead = { _, head in seen = head[].bytes(head[].authority).string }
+            wire.feed(opening + frame(1, 5, 1, section(fields)), wire.server)
+            #expect(seen.lowercased() == "a")
+            #expect(wire.tearDown() == [0, 0, 0])
+        }
+    }
+
+    @Test("CONNECT is 501, extended CONNECT names its protocol")
+    func connect() {
+        let wire = HTTP2Wire()
+        var seen: [String] = []
+        wire.server.onHead = { _, head in
+            seen.append("\(head[].status) \(head[].bytes(head[].upgrade).string)")
+        }
+        let connect = section([(":method", "CONNECT"), (":authority", "a:443")])
+        let extended = section(
+            [(":method", "CONNECT"), (":protocol", "websocket")] + plain.dropFirst())
+        wire.feed(opening + frame(1, 4, 1, connect) + frame(1, 4, 3, extended), wire.server)
+        #expect(seen == ["501 ", "0 websocket"])
+        #expect(wire.tearDown() == [0, 0, 0])
+    }
+
+    @Test("content in the same read as its head carries the owner attached in between")
+    func attachedBetween() {
+        let wire = HTTP2Wire()
+        let outlet = wire.outlet(6)
+        wire.server.onHead = { stream, _ in wire.server.session[].attach(stream, outlet: outlet) }
+        let post = section([(":method", "POST")] + plain.dropFirst())
+        wire.feed(
+            opening + frame(1, 4, 1, post) + frame(0, 9, 1, [2, 65, 66, 0, 0]), wire.server)
+        #expect(wire.server.content[1] == [65, 66])
+        #expect(
+            wire.server.told.last == Told(stream: 1, owner: Token(raw: 6), what: .end))
+        #expect(wire.tearDown() == [0, 0, 0])
+    }
+
+    @Test("a request reset in the same read is told once, and cannot be attached to")
+    func resetAtOnce() {
+        let wire = HTTP2Wire()
+        let outlet = wire.outlet(6)
+        var attached = true
+        wire.server.onHead = { stream, _ in
+            attached = wire.server.session[].attach(stream, outlet: outlet)
+            #expect(!wire.respond(stream, wire.head(status: 200), outlet))
+        }
+        wire.feed(
+            opening + frame(1, 5, 1, section(plain)) + frame(3, 0, 1, [0, 0, 0, 8]), wire.server)
+        #expect(!attached && wire.server.closeCode(1) == HTTP2Code.cancel)
+        #expect(wire.server.session[].openStreams == 0)
+        #expect(wire.tearDown() == [0, 0, 0])
+    }
+
+    @Test("something else than HTTP/2 fails at once")
+    func notHTTP2() {
+        let wire = HTTP2Wire()
+        wire.feed(Array("GET / HTTP/1.1\r\nHost: a\r\n\r\n".utf8), wire.server)
+        #expect(wire.server.failure?.reason.description == "not an HTTP/2 client preface")
+        #expect(wire.server.session[].isFinished == true)
+        #expect(wire.tearDown() == [0, 0, 0])
+    }
+
+    @Test("floods end the connection with GOAWAY or failure")
+    func floods() throws {
+        let request = frame(1, 5, 1, section(plain))
+        let lone = frame(1, 1, 1, section(plain))
+        let bomb: [UInt8] =
+            [0x40, 1, 97, 0x7F, 0xA1, 0x1E] + Array(repeating: 98, count: 4000)
+            + Array(repeating: 0xBE, count: 12_000)
+        var floods: [[UInt8]] = []
+        floods.append((0..<5000).flatMap { _ in frame(6, 0, 0, Array(repeating: 0, count: 8)) })
+        floods.append((0..<5000).flatMap { _ in frame(4, 0, 0, []) })
+        floods.append((0..<5000).flatMap { _ in frame(2, 0, 3, [0, 0, 0, 0, 9]) })
+        floods.append(
+            frame(1, 4, 1, section(plain)) + (0..<5000).flatMap { _ in frame(0, 0, 1, []) })
+        floods.append(request + (0..<5000).flatMap { _ in frame(8, 0, 1, [0, 0, 0, 1]) })
+        floods.append(lone + (0..<20).flatMap { _ in frame(9, 0, 1, []) })
+        for (type, payload) in [(3, [0, 0, 0, 8]), (8, [0, 0, 0, 0])] as [(UInt8, [UInt8])] {
+            var flood: [UInt8] = []
+            for stream in 0..<1000 {
+                flood += frame(1, 5, stream * 2 + 1, section(plain))
+                flood += frame(type, 0, stream * 2 + 1, payload)
+            }
+            floods.append(flood)
+        }
+        for (index, flood) in floods.enumerated() {
+            let wire = HTTP2Wire()
+            wire.feed(opening + flood, wire.server)
+            if wire.server.failure == nil {
+                #expect(try written(7, by: wire) ?? 0 != 0, "flood \(index)")
+                #expect(wire.server.session[].isFinished == true, "flood \(index)")
+            }
+            #expect(wire.tearDown() == [0, 0, 0])
+        }
+        let wire = HTTP2Wire()
+        wire.feed(opening + frame(1, 5, 1, section(plain) + bomb), wire.server)
+        #expect(wire.server.told(1) == [])
+        #expect(wire.pool[].bytesInUse < 64 * 1024)
+        #expect(wire.tearDown() == [0, 0, 0])
+    }
+
+    @Test("random damage on either side never traps and leaks nothing", arguments: 0..<150)
+    func damage(seed: Int) {
+        var random = Seeded(state: UInt64(seed))
+        let wire = HTTP2Wire()
+        wire.server.onHead = { stream, head in
+            guard head[].status == 0 else { return }
+            let body = Array(repeating: UInt8(1), count: 3000)
+            let down = wire.outlet(UInt64(stream), body, ended: stream % 3 != 0)
+            _ = wire.respond(stream, wire.head(status: 200, framing: .chunked), down)
+        }
+        for round in 0..<30 {
+            _ = wire.request(
+                wire.head("/\(round)", fields: [("cookie", "a"), ("x", "y"), ("cookie", "b")]),
+                wire.outlet(UInt64(round), Array(repeating: 2, count: round * 100)))
+            wire.pump(limit: 3000) { bytes in
+                guard random.next() % 4 == 0 else { return }
+                for _ in 0..<Int.random(in: 1...4, using: &random) {
+                    let at = Int.random(in: 0..<bytes.count, using: &random)
+                    switch random.next() % 3 {
+                    case 0: bytes[at] = UInt8(truncatingIfNeeded: random.next())
+                    case 1: bytes[at] ^= 1 << UInt8(random.next() % 8)
+                    default:
+                        if bytes.count > 1 { bytes.remove(at: at) }
+                    }
+                }
+            }
+            if random.next() % 5 == 0 {
+                wire.client.session[].reset(Int32(random.next() % 60), code: 8)
+                wire.server.session[].consume(Int32(random.next() % 60), 100_000)
+            }
+        }
+        #expect(wire.tearDown() == [0, 0, 0])
+    }
+}
