@@ -122,6 +122,9 @@ struct TLSSession: ~Copyable {
             || SSL_set_alpn_protos(ssl, bytes.base, UInt32(bytes.count)) == 0
     }
 
+    /// Lends OpenSSL's object, for tests that play a peer which the product never is.
+    func withSSL(_ body: (OpaquePointer) -> Void) { unsafe body(ssl) }
+
     /// Goes on with the handshake as far as the received bytes allow.
     mutating func handshake() -> TLSStep {
         ERR_clear_error()
