@@ -72,7 +72,13 @@ enum PEMFile {
             ERR_clear_error()
             throw refuse("the key is encrypted")
         }
-        if hasReachedEnd() { throw refuse("no private key in PEM form") }
+        let code = ERR_peek_last_error()
+        let isUnknown =
+            ERR_GET_LIB(code) == ERR_LIB_OSSL_DECODER && ERR_GET_REASON(code) == ERR_R_UNSUPPORTED
+        if isUnknown || hasReachedEnd() {
+            ERR_clear_error()
+            throw refuse("no readable private key in PEM form")
+        }
         throw refuse("bad PEM: \(TLSConfigurationError.takeReason("unreadable"))")
     }
 

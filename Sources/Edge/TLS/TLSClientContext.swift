@@ -101,10 +101,32 @@ final class TLSClientSessions: Sendable {
         }
     }
 
-    /// Puts the newest usable session on `ssl`.
+    /// Keeps the renewed ticket of a resumed TLS 1.2 session in place of the one that was offered.
+    ///
+    /// OpenSSL announces new sessions, but not this.
+    func renew(_ offered: UInt, from ssl: OpaquePointer) {
+        guard unsafe SSL_session_reused(ssl) == 1, unsafe SSL_version(ssl) < TLS1_3_VERSION,
+            let current = unsafe SSL_get1_session(ssl)
+        else { return }
+        guard UInt(bitPattern: current) != offered else {
+            unsafe SSL_SESSION_free(current)
+            return
+        }
+        kept.withLock { kept in
+            for index in 0..<kept.count where kept.sessions[index] == offered {
+                unsafe SSL_SESSION_free(OpaquePointer(bitPattern: offered))
+                kept.count -= 1
+                for place in index..<kept.count { kept.sessions[place] = kept.sessions[place + 1] }
+                return
+            }
+        }
+        unsafe keep(current)
+    }
+
+    /// Puts the newest usable session on `ssl` and returns its address; 0: none.
     ///
     /// One of TLS 1.3 is used once (RFC 8446 §C.4).
-    func offer(to ssl: OpaquePointer) {
+    func offer(to ssl: OpaquePointer) -> UInt {
         let now = WallTime.now().nanoseconds / 1_000_000_000
         let address: UInt = kept.withLock { kept in
             while kept.count > 0 {
@@ -123,9 +145,10 @@ final class TLSClientSessions: Sendable {
             }
             return 0
         }
-        guard let session = unsafe OpaquePointer(bitPattern: address) else { return }
+        guard let session = unsafe OpaquePointer(bitPattern: address) else { return 0 }
         unsafe SSL_set_session(ssl, session)
         unsafe SSL_SESSION_free(session)
+        return address
     }
 }
 

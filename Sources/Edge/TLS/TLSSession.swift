@@ -35,6 +35,8 @@ struct TLSSession: ~Copyable {
     /// An end that was found behind bytes that had to be handed out first.
     private var outcome: TLSRead?
     private var emptyRecords = 0
+    /// Client's side: the address of the session offered for resumption, to be compared only.
+    private var offered: UInt = 0
 
     /// The server's side of a connection; nil when memory is short.
     init?(server: TLSServerContext, wire: Ref<TLSWire>) {
@@ -61,7 +63,7 @@ struct TLSSession: ~Copyable {
         if let sessions {
             // Borrowed: this struct keeps the object alive for as long as the SSL.
             unsafe SSL_set_ex_data(ssl, 0, Unmanaged.passUnretained(sessions).toOpaque())
-            unsafe sessions.offer(to: ssl)
+            offered = unsafe sessions.offer(to: ssl)
         }
         unsafe self.ssl = ssl
         self.wire = wire
@@ -131,7 +133,10 @@ struct TLSSession: ~Copyable {
         while true {
             wire[].forgetStarvation()
             let result = unsafe SSL_do_handshake(ssl)
-            if result == 1 { return .done }
+            if result == 1 {
+                if offered != 0 { renewSession() }
+                return .done
+            }
             switch unsafe SSL_get_error(ssl, result) {
             case SSL_ERROR_WANT_READ:
                 if wire[].isStarved { return .wantsRead }
@@ -143,6 +148,11 @@ struct TLSSession: ~Copyable {
             default: return unsafe .failed(.take(from: ssl, wire))
             }
         }
+    }
+
+    private mutating func renewSession() {
+        unsafe sessions?.renew(offered, from: ssl)
+        offered = 0
     }
 
     /// Decrypts up to `capacity` bytes, from as many records as have arrived.

@@ -84,9 +84,12 @@ struct TLSConfigurationError: Error, Equatable, CustomStringConvertible {
 
     var description: String { "\(path): \(message)" }
 
-    /// The newest cause in the thread's error queue, in words; empties the queue.
+    /// The cause in the thread's error queue, in words: the system's if it is one, else the newest.
+    ///
+    /// Empties the queue.
     static func takeReason(_ fallback: String) -> String {
-        let code = ERR_peek_last_error()
+        let first = ERR_peek_error()
+        let code = ERR_GET_LIB(first) == ERR_LIB_SYS ? first : ERR_peek_last_error()
         ERR_clear_error()
         return reason(code, fallback)
     }

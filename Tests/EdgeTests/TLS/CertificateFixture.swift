@@ -21,7 +21,8 @@ struct CertificateFixture: Sendable {
         precondition(unsafe mkdtemp(&template) != nil)
         folder = String(
             decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
-        let status = unsafe system("cd \(folder) && cat > make.sh <<'END'\n\(Self.script)\nEND\nsh make.sh")
+        let status = unsafe system(
+            "cd \(folder) && cat > make.sh <<'END'\n\(Self.script)\nEND\nsh make.sh")
         precondition(status == 0, "openssl failed in \(folder)")
         let doomed = folder
         Self.atEnd(doomed)

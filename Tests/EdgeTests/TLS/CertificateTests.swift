@@ -18,7 +18,8 @@ extension TLSSession {
 }
 
 @Suite("Certificate files") struct CertificateTests {
-    private static func problem(_ names: [String]) -> (path: String, message: String, index: Int?)? {
+    private static func problem(_ names: [String]) -> (path: String, message: String, index: Int?)?
+    {
         do throws(TLSConfigurationError) {
             _ = try Contexts.server(names)
             return nil
@@ -35,7 +36,7 @@ extension TLSSession {
             ("absent", "absent.crt", "no such file or directory"),
             ("empty", "empty.crt", "no certificate in PEM form"),
             ("damaged", "damaged.crt", "bad PEM: bad base64 decode"),
-            ("keyless", "keyless.key", "no private key in PEM form"),
+            ("keyless", "keyless.key", "no readable private key in PEM form"),
             ("locked", "locked.key", "the key is encrypted"),
             ("mismatch", "mismatch.key", "the key does not match the certificate"),
             ("expired", "expired.crt", "the certificate expired on 20"),

@@ -50,7 +50,8 @@ final class ManualClock: Sendable {
         let client = try Contexts.client()
         let sessions = TLSClientSessions()
         #expect(try !Self.resumes(Contexts.server(keys: keys), client, sessions))
-        #expect(try Self.resumes(Contexts.server(["ecdsa", "exact"], keys: keys), client, sessions))
+        #expect(
+            try Self.resumes(Contexts.server(["ecdsa", "exact"], keys: keys), client, sessions))
         #expect(try !Self.resumes(Contexts.server(), client, sessions))
     }
 
