@@ -14,8 +14,8 @@ enum TLSStep: BitwiseCopyable {
 enum TLSRead: BitwiseCopyable {
     case bytes(Int)
     case wantsRead
-    /// The peer sends no more; not clean when it did not say so (close_notify): what came before may
-    /// have been cut short (RFC 8446 §6.1). Writing is still possible.
+    /// The peer sends no more; not clean when it did not say so (close_notify): what came before
+    /// may have been cut short (RFC 8446 §6.1). Writing is still possible.
     case closed(clean: Bool)
     case failed(TLSFailure)
 }
@@ -216,8 +216,8 @@ struct TLSSession: ~Copyable {
         ERR_clear_error()
     }
 
-    /// Gives OpenSSL's buffers back (about 34 KB) while the connection is idle; they return with the
-    /// next record.
+    /// Gives OpenSSL's buffers back (about 34 KB) while the connection is idle; they return with
+    /// the next record.
     ///
     /// Does nothing while a part of a record is held.
     mutating func releaseBuffers() { unsafe SSL_free_buffers(ssl) }
@@ -258,8 +258,9 @@ extension TLSSession {
         return unsafe body(Self.bytes(text))
     }
 
-    /// Server's side: whether the certificates chosen for this session cover an authority's host, so
-    /// that requests for it may come this way (else 421, RFC 9110 §7.4).
+    /// Server's side: whether the certificates chosen for this session cover an authority's host.
+    ///
+    /// If not, a request for it is misdirected (421, RFC 9110 §7.4).
     ///
     /// The host comes without port; IPv6 with or without brackets. Allocates nothing.
     func coversHost(_ host: Bytes) -> Bool {

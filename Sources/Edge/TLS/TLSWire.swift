@@ -3,7 +3,7 @@
 import COpenSSL
 import Glibc
 
-/// What OpenSSL reads from and writes to: a socket on the reading side, a queue on the writing side.
+/// What OpenSSL reads from and writes to: a socket on the reading side, a queue on the other.
 ///
 ///     socket ── recv ──► OpenSSL's read buffer ──► plaintext
 ///     plaintext ──► records ──► output ── one send by the transport ──► socket

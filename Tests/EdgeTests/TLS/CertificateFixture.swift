@@ -49,8 +49,8 @@ struct CertificateFixture: Sendable {
             if [ $2 = self ]; then
                 openssl x509 -req -in $1.csr -signkey $1.key -days 30 -extfile $1.ext -out $1.crt
             else
-                openssl x509 -req -in $1.csr -CA $2.crt -CAkey $2.key -set_serial 0x$(openssl rand -hex 8) \\
-                    -days 30 -extfile $1.ext -out $1.crt
+                openssl x509 -req -in $1.csr -CA $2.crt -CAkey $2.key -days 30 \\
+                    -set_serial 0x$(openssl rand -hex 8) -extfile $1.ext -out $1.crt
             fi
         }
         # name, kind of key, issuer, days, alternative names
@@ -60,8 +60,8 @@ struct CertificateFixture: Sendable {
             : > $1.ext
             [ -z "$5" ] || printf "subjectAltName=$5\\n" > $1.ext
             printf 'basicConstraints=CA:FALSE\\n' >> $1.ext
-            openssl x509 -req -in $1.csr -CA $3.crt -CAkey $3.key -set_serial 0x$(openssl rand -hex 8) \\
-                -days $4 -extfile $1.ext -out $1.crt
+            openssl x509 -req -in $1.csr -CA $3.crt -CAkey $3.key -days $4 \\
+                -set_serial 0x$(openssl rand -hex 8) -extfile $1.ext -out $1.crt
         }
         authority ca self
         authority other self
