@@ -120,13 +120,16 @@ final class AccessLog: Sendable {
             let isLast = isStopping.load(ordering: .sequentiallyConsistent)
             let order = orders.withLock { orders -> AccessSink?? in
                 defer { orders.sink = nil }
-                isUrgent.store(isLast, ordering: .sequentiallyConsistent)
                 return orders.sink
             }
-            // Without a sink, records are left overs to be dropped, unless an order is on its way.
-            var lines = writer.hasSink || !bell.isEnabled ? empty(into: &writer) : 0
+            var lines = 0
+            // Without a sink, records are left-overs to be dropped, unless one is on its way.
+            if writer.hasSink || order == nil && !bell.isEnabled { lines = empty(into: &writer) }
             if case .some(let sink) = order {
                 writer.use(sink)
+                orders.withLock {
+                    isUrgent.store(isLast || $0.sink != nil, ordering: .sequentiallyConsistent)
+                }
                 lines += empty(into: &writer)
             }
             if isLast {
@@ -172,6 +175,8 @@ private struct AccessWriter: ~Copyable {
     private var sink: AccessSink?
     /// The last write ended within a line.
     private var isTorn = false
+    /// What has been spent of the patience since the last order.
+    private var waited = Duration.zero
 
     init(counters: WorkerCounters) {
         self.counters = counters
@@ -189,6 +194,7 @@ private struct AccessWriter: ~Copyable {
         sink?.discard()
         sink = next
         isTorn = false
+        waited = .zero
     }
 
     mutating func append(
@@ -206,7 +212,6 @@ private struct AccessWriter: ~Copyable {
         let bytes = unsafe Bytes(buffer, count: used)
         used = 0
         var written = 0
-        var waited = Duration.zero
         do throws(SystemError) {
             // A line that a full disk has cut is ended before the next one begins.
             if isTorn, try target.write(Bytes("\n")) > 0 { isTorn = false }

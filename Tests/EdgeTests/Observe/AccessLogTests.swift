@@ -17,8 +17,8 @@ final class ScratchFolder: Sendable {
     }
 
     deinit {
-        for name in ["access.log", "old.log", "pipe"] { unlink("\(path)/\(name)") }
-        rmdir(path)
+        for name in ["access.log", "old.log", "pipe"] { unsafe unlink("\(path)/\(name)") }
+        unsafe rmdir(path)
     }
 
     func lines(_ name: String) -> [String] {
@@ -33,6 +33,12 @@ final class ScratchFolder: Sendable {
         }
         return bytes.split(separator: 0x0A).map { String(decoding: $0, as: UTF8.self) }
     }
+}
+
+/// What two threads of a test tell each other.
+final class Progress: Sendable {
+    let isDone = Atomic<Bool>(false)
+    let arrived = Atomic<UInt64>(0)
 }
 
 @Suite("The access ring") struct AccessRingTests {
@@ -97,8 +103,7 @@ final class ScratchFolder: Sendable {
         let ring = AccessRing(bell: bell, counters: counters[0])
         defer { ring.destroy() }
         let total: UInt64 = 30_000
-        let isDone = Atomic<Bool>(false)
-        let arrived = Atomic<UInt64>(0)
+        let progress = Progress()
         await withTaskGroup(of: Void.self) { group in
             group.addTask {
                 for number in 0..<total {
@@ -109,12 +114,12 @@ final class ScratchFolder: Sendable {
                     texts.lend { ring.append(record, $0) }
                     if number % 16 == 0 { ring.flushNotice() }
                 }
-                isDone.store(true, ordering: .releasing)
+                progress.isDone.store(true, ordering: .releasing)
             }
             group.addTask {
                 var last: UInt64?
                 while true {
-                    let wasDone = isDone.load(ordering: .acquiring)
+                    let wasDone = progress.isDone.load(ordering: .acquiring)
                     let count = ring.drain { record, texts in
                         #expect(last.map { $0 < record.sent } ?? true)
                         last = record.sent
@@ -124,13 +129,13 @@ final class ScratchFolder: Sendable {
                                 texts.target[texts.target.count - 1] == UInt8(record.sent % 251))
                         }
                     }
-                    arrived.add(UInt64(count), ordering: .relaxed)
+                    progress.arrived.add(UInt64(count), ordering: .relaxed)
                     if wasDone { break }
                 }
             }
         }
         let dropped = counters.totals()[.accessLogDropped]
-        #expect(arrived.load(ordering: .relaxed) + dropped == total)
+        #expect(progress.arrived.load(ordering: .relaxed) + dropped == total)
     }
 }
 
@@ -206,7 +211,7 @@ final class ScratchFolder: Sendable {
         try log.use(AccessSink.open("\(folder.path)/access.log", .common))
         for id in 0..<10 { append(log, 0, id) }
         settle(counters, 10)
-        rename("\(folder.path)/access.log", "\(folder.path)/old.log")
+        unsafe rename("\(folder.path)/access.log", "\(folder.path)/old.log")
         for id in 0..<5 { append(log, 0, id) }
         try log.reopen()
         for id in 0..<7 { append(log, 0, id) }
