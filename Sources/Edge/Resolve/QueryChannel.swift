@@ -29,6 +29,8 @@ enum QueryResult: Equatable {
 struct FinishedQuery {
     let key: String
     let family: QueryFamily
+    /// Whether search domains were tried.
+    let searched: Bool
     let result: QueryResult
 }
 
@@ -56,10 +58,11 @@ final class QueryChannel {
     /// Never undone: the library lives as long as the process.
     private static let libraryStatus = ares_library_init(ARES_LIB_INIT_ALL)
 
+    private let searches: Bool
     private let loop: Ref<EventLoop>
     private var channel: ares_channel?
     private var sockets: [Int32: Readiness] = [:]
-    private(set) var finished = Deque<FinishedQuery>()
+    private var finished = Deque<FinishedQuery>()
     private(set) var opened = 0
     private(set) var closed = 0
 
@@ -67,6 +70,7 @@ final class QueryChannel {
     init(
         _ settings: ResolverSettings, searches: Bool, loop: Ref<EventLoop>
     ) throws(ResolverSetupFailure) {
+        self.searches = searches
         self.loop = loop
         try Self.check(Self.libraryStatus, "ares_library_init")
         var options = unsafe ares_options()
@@ -202,7 +206,7 @@ final class QueryChannel {
 
     private func finish(_ key: String, _ family: QueryFamily, _ result: QueryResult) {
         closed += 1
-        finished.append(FinishedQuery(key: key, family: family, result: result))
+        finished.append(FinishedQuery(key: key, family: family, searched: searches, result: result))
     }
 
     fileprivate static func ended(

@@ -149,18 +149,14 @@ struct Resolver: ~Copyable {
         for key in Array(waiters.keys) { complete(key) }
     }
 
-    private func channel(for key: String) -> QueryChannel {
-        guard let relative, key.utf8.last != UInt8(ascii: ".") else { return absolute }
-        return relative
-    }
-
-    private func open(_ key: String, _ family: QueryFamily) {
+    private func open(_ key: String, _ family: QueryFamily, searches: Bool) {
         let name = key.utf8.last == UInt8(ascii: ".") ? String(key.dropLast()) : key
-        channel(for: key).open(name, key: key, family: family)
+        let channel = searches ? relative ?? absolute : absolute
+        channel.open(name, key: key, family: family)
     }
 
     private mutating func ask(_ key: String) {
-        open(key, .both)
+        open(key, .both, searches: key.utf8.last != UInt8(ascii: "."))
         takeResults()
     }
 
@@ -170,10 +166,13 @@ struct Resolver: ~Copyable {
             switch (query.family, query.result) {
             case (.both, .noData):
                 checks[query.key] = FamilyCheck()
-                open(query.key, .v4)
-                open(query.key, .v6)
+                open(query.key, .v4, searches: query.searched)
+                open(query.key, .v6, searches: query.searched)
             case (.both, .addresses(let addresses, let ttl)):
                 conclude(query.key, .addresses(Self.interleave(addresses), ttl: ttl))
+            case (.both, .failed(.unusableName)) where query.searched:
+                // With a search domain it is too long, and c-ares has stopped there.
+                open(query.key, .both, searches: false)
             case (.both, .failed(let failure)): conclude(query.key, .failed(failure))
             case (.both, .closed): conclude(query.key, .abandoned)
             case (.v4, let result), (.v6, let result): check(query.key, result)
