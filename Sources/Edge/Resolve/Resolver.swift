@@ -1,0 +1,243 @@
+// One worker's way to addresses: its queries, and who waits for which name.
+
+import DequeModule
+
+/// Resolves names on a worker's loop, through the cache that all workers share.
+///
+///     resolve ─► .pending ─► (ready, deadlinePassed, delivered) ─► nextCompletion ─► resolve
+///
+/// After each of the three, `nextCompletion` is asked until it gives nil. A waiter waits for one
+/// name at a time. Everything happens on the worker's thread.
+struct Resolver: ~Copyable {
+    /// A name whose two families are asked for one by one.
+    private struct FamilyCheck {
+        var left = 2
+        var addresses: [SocketAddress] = []
+        var ttl = Duration(nanoseconds: .max)
+        var failure: ResolveFailure?
+        var isClosed = false
+    }
+
+    private static let timer = Token(.resolver, slot: .max)
+
+    private let cache: NameCache
+    private let worker: Int
+    private let loop: Ref<EventLoop>
+    /// For names as they are.
+    private let absolute: QueryChannel
+    /// For names that search domains may complete.
+    private let relative: QueryChannel?
+    private var deadline = Deadline()
+    private var isShutDown = false
+    private var checks: [String: FamilyCheck] = [:]
+    /// By name: the raw tokens that wait for it; and the other way round.
+    private var waiters: [String: Set<UInt64>] = [:]
+    private var names: [UInt64: String] = [:]
+    /// Waiters to be told; those forgotten meanwhile are only in the queue.
+    private var completed = Deque<UInt64>()
+    private var isCompleted: Set<UInt64> = []
+
+    init(cache: NameCache, worker: Int, loop: Ref<EventLoop>) throws(ResolverSetupFailure) {
+        let absolute = try QueryChannel(cache.settings, searches: false, loop: loop)
+        var relative: QueryChannel?
+        if cache.settings.usesSearch {
+            relative = try QueryChannel(cache.settings, searches: true, loop: loop)
+        }
+        self.cache = cache
+        self.worker = worker
+        self.loop = loop
+        self.absolute = absolute
+        self.relative = relative
+    }
+
+    /// Without `shutDown`, at least no other worker waits for the queries of this one.
+    deinit {
+        guard !isShutDown else { return }
+        absolute.close()
+        relative?.close()
+        while let query = absolute.takeFinished() ?? relative?.takeFinished() {
+            cache.settle(query.key, .abandoned, now: loop[].now)
+        }
+    }
+
+    /// Queries given to c-ares, and those of them that it has answered.
+    var queriesOpened: Int { absolute.opened + (relative?.opened ?? 0) }
+    var queriesClosed: Int { absolute.closed + (relative?.closed ?? 0) }
+    /// Waiters that have not been told yet.
+    var waiterCount: Int { names.count + isCompleted.count }
+
+    /// Looks a name up; on `.pending`, `waiter` will come out of `nextCompletion` once, and looks
+    /// again. A numeric address, with or without brackets, is its own answer.
+    mutating func resolve(_ name: String, waiter: Token) -> NameLookup {
+        forget(waiter)
+        let key: String
+        switch HostName(name) {
+        case .numeric(let address): return .addresses([address])
+        case .unusable: return .failed(.unusableName)
+        case .name(let name, let isAbsolute):
+            key = isAbsolute && relative != nil ? name + "." : name
+        }
+        let now = loop[].now
+        let mayAsk = !isShutDown && queriesOpened - queriesClosed < Limits.queriesInFlight
+        var answer = cache.look(up: key, worker: worker, now: now, mayAsk: mayAsk)
+        switch answer {
+        case .lookup: break
+        case .serveAndAsk: ask(key)
+        case .ask:
+            ask(key)
+            // The hosts file answers inside the call.
+            answer = cache.look(up: key, worker: worker, now: now, mayAsk: false)
+        }
+        switch answer {
+        case .lookup(.pending):
+            waiters[key, default: []].insert(waiter.raw)
+            names[waiter.raw] = key
+            return .pending
+        case .lookup(let lookup): return lookup
+        case .serveAndAsk(let addresses): return .addresses(addresses)
+        case .ask: return .failed(.unavailable)
+        }
+    }
+
+    /// The waiter is gone, or waits no longer; its query goes on for the cache's sake.
+    mutating func forget(_ waiter: Token) {
+        isCompleted.remove(waiter.raw)
+        guard let key = names.removeValue(forKey: waiter.raw) else { return }
+        waiters[key]?.remove(waiter.raw)
+        if waiters[key]?.isEmpty == true { waiters[key] = nil }
+    }
+
+    /// An event on `Token(.resolver, slot: descriptor)`; one that c-ares has closed is ignored.
+    mutating func ready(_ token: Token, _ readiness: Readiness) {
+        let descriptor = Int32(bitPattern: token.slot)
+        if !absolute.process(descriptor, readiness) {
+            _ = relative?.process(descriptor, readiness)
+        }
+        takeResults()
+    }
+
+    /// `Token(.resolver, slot: .max)` came from the timer wheel.
+    mutating func deadlinePassed() {
+        let now = loop[].now
+        guard loop[].timers.confirm(&deadline, Self.timer, now: now) else { return }
+        absolute.processTimeouts()
+        relative?.processTimeouts()
+        takeResults()
+    }
+
+    /// The cache notified this worker: others have settled names that it waits for.
+    mutating func delivered() {
+        for key in cache.takeFinished(worker: worker) { complete(key) }
+    }
+
+    /// The next waiter whose name may be looked up again; each comes once.
+    mutating func nextCompletion() -> Token? {
+        while let raw = completed.popFirst() {
+            if isCompleted.remove(raw) != nil { return Token(raw: raw) }
+        }
+        return nil
+    }
+
+    /// Ends every query; whoever waits for one is told, and finds `.unavailable` or another
+    /// worker's answer. To be called before the loop ends.
+    mutating func shutDown() {
+        isShutDown = true
+        absolute.close()
+        relative?.close()
+        takeResults()
+        loop[].timers.cancel(&deadline)
+        for key in Array(waiters.keys) { complete(key) }
+    }
+
+    private func open(_ key: String, _ family: QueryFamily, searches: Bool) {
+        let name = key.utf8.last == UInt8(ascii: ".") ? String(key.dropLast()) : key
+        let channel = searches ? relative ?? absolute : absolute
+        channel.open(name, key: key, family: family)
+    }
+
+    private mutating func ask(_ key: String) {
+        open(key, .both, searches: key.utf8.last != UInt8(ascii: "."))
+        takeResults()
+    }
+
+    /// Takes what c-ares has finished; to be called after every call into it.
+    private mutating func takeResults() {
+        while let query = absolute.takeFinished() ?? relative?.takeFinished() {
+            switch (query.family, query.result) {
+            case (.both, .noData):
+                checks[query.key] = FamilyCheck()
+                open(query.key, .v4, searches: query.searched)
+                open(query.key, .v6, searches: query.searched)
+            case (.both, .addresses(let addresses, let ttl)):
+                conclude(query.key, .addresses(Self.interleave(addresses), ttl: ttl))
+            case (.both, .failed(.unusableName)) where query.searched:
+                // With a search domain it is too long, and c-ares has stopped there.
+                open(query.key, .both, searches: false)
+            case (.both, .failed(let failure)): conclude(query.key, .failed(failure))
+            case (.both, .closed): conclude(query.key, .abandoned)
+            case (.v4, let result), (.v6, let result): check(query.key, result)
+            }
+        }
+        setDeadline()
+    }
+
+    private mutating func check(_ key: String, _ result: QueryResult) {
+        guard var check = checks[key] else { return }
+        check.left -= 1
+        switch result {
+        case .addresses(let addresses, let ttl):
+            check.addresses += addresses
+            check.ttl = min(check.ttl, ttl)
+        case .noData, .failed(.notFound): break
+        case .failed(let failure): check.failure = failure
+        case .closed: check.isClosed = true
+        }
+        guard check.left == 0 else {
+            checks[key] = check
+            return
+        }
+        checks[key] = nil
+        if check.isClosed {
+            conclude(key, .abandoned)
+        } else if !check.addresses.isEmpty {
+            conclude(key, .addresses(Self.interleave(check.addresses), ttl: check.ttl))
+        } else {
+            conclude(key, .failed(check.failure ?? .notFound))
+        }
+    }
+
+    private mutating func conclude(_ key: String, _ outcome: QueryOutcome) {
+        cache.settle(key, outcome, now: loop[].now)
+        complete(key)
+    }
+
+    private mutating func complete(_ key: String) {
+        guard let told = waiters.removeValue(forKey: key) else { return }
+        for raw in told {
+            names[raw] = nil
+            isCompleted.insert(raw)
+            completed.append(raw)
+        }
+    }
+
+    private mutating func setDeadline() {
+        let timeouts = [absolute.timeout, relative?.timeout].compactMap { $0 }
+        guard let next = timeouts.min() else { return loop[].timers.clear(&deadline) }
+        // The loop's time is a little old; 1 ms keeps c-ares from being asked too early for ever.
+        let at = loop[].now + max(next, .milliseconds(1))
+        loop[].timers.set(&deadline, Self.timer, at: at)
+    }
+
+    /// IPv6 and IPv4 in turns, IPv6 first, each in the server's order (RFC 8305 §4).
+    static func interleave(_ addresses: [SocketAddress]) -> [SocketAddress] {
+        let v6 = addresses.filter { $0.family == .v6 }
+        let v4 = addresses.filter { $0.family == .v4 }
+        var result: [SocketAddress] = []
+        result.reserveCapacity(addresses.count)
+        for index in 0..<max(v6.count, v4.count) {
+            if index < v6.count { result.append(v6[index]) }
+            if index < v4.count { result.append(v4[index]) }
+        }
+        return result
+    }
+}
