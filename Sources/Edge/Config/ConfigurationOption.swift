@@ -130,7 +130,9 @@ extension Duration {
         guard !rest.isEmpty else { return nil }
         while !rest.isEmpty {
             let digits = rest.utf8.prefix { ASCII.isDigit($0) }.count
-            guard (1...12).contains(digits), let number = Int64(rest.prefix(digits)) else { return nil }
+            guard (1...12).contains(digits), let number = Int64(rest.prefix(digits)) else {
+                return nil
+            }
             rest = rest.dropFirst(digits)
             let name = rest.prefix { $0.isASCII && $0.isLetter }
             guard let unit = Self.units.first(where: { $0.name == name }),

@@ -200,7 +200,8 @@ extension ConfigurationSchema {
             .init(
                 "max_connections", .count(1...1_000_000), .value("8192"),
                 "Upstream connections in all."),
-            .init("host_idle", .duration(wait), .value("10m"), "A host without traffic is forgotten."),
+            .init(
+                "host_idle", .duration(wait), .value("10m"), "A host without traffic is forgotten."),
         ])
 
     static let resolver = ConfigurationSection(
@@ -214,7 +215,9 @@ extension ConfigurationSchema {
                 "Try the search domains; `false` takes names as absolute."),
             .init("timeout", .duration(wait), .value("2s"), "Wait for one answer."),
             .init("attempts", .count(1...10), .value("2"), "Tries of each server."),
-            .init("min_ttl", .duration(.zero...(.seconds(86_400))), .value("1s"), "Least time an answer is kept."),
+            .init(
+                "min_ttl", .duration(.zero...(.seconds(86_400))), .value("1s"),
+                "Least time an answer is kept."),
             .init("max_ttl", .duration(wait), .value("5m"), "Most time an answer is kept."),
             .init(
                 "negative_ttl", .duration(.zero...(.seconds(86_400))), .value("5s"),
@@ -251,9 +254,12 @@ extension ConfigurationSchema {
         "access_log", "One line for each exchange.",
         [
             .init(
-                "path", .text("a file name, /dev/stdout, /dev/stderr or off"), .value("/dev/stdout"),
+                "path", .text("a file name, /dev/stdout, /dev/stderr or off"),
+                .value("/dev/stdout"),
                 "Reopened on SIGHUP when it is a file."),
-            .init("format", .choice(["json", "common"]), .value("json"), "JSON, or the Common Log Format."),
+            .init(
+                "format", .choice(["json", "common"]), .value("json"),
+                "JSON, or the Common Log Format."),
         ])
 
     static let admin = ConfigurationSection(
