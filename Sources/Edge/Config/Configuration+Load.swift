@@ -56,16 +56,18 @@ extension Configuration {
         admin: String?, workers: Int?, resolver: String?, accessLog: String?
     ) throws(ConfigurationErrors) -> Configuration {
         var listener = [entry("address", "--listen", listen)]
-        if certificate != nil || key != nil {
-            var files: [YAMLEntry] = []
-            if let certificate { files.append(entry("certificate", "--certificate", certificate)) }
-            if let key { files.append(entry("key", "--key", key)) }
-            let missing = certificate == nil ? "--key" : "--certificate"
-            let list = YAMLNode(
-                content: .sequence([mapping(missing, files)]), place: .argument(missing))
-            let certificates = YAMLEntry(
-                key: "certificates", place: .argument(missing), value: list)
-            listener.append(entry("tls", missing, [certificates]))
+        let problems = ConfigurationProblems()
+        if let certificate, let key {
+            let files = [
+                entry("certificate", "--certificate", certificate), entry("key", "--key", key),
+            ]
+            let pair = mapping("--certificate", files)
+            listener.append(
+                entry("tls", "--certificate", [list("certificates", "--certificate", pair)]))
+        } else if certificate != nil {
+            problems.add(.argument("--certificate"), "needs --key as well")
+        } else if key != nil {
+            problems.add(.argument("--key"), "needs --certificate as well")
         }
         var route = [entry("path", "--id-path", idPath), entry("upstream", "--upstream", upstream)]
         if upstream.contains("{id}") {
@@ -87,7 +89,6 @@ extension Configuration {
             let path = entry("path", "--access-log", accessLog)
             root.append(entry("access_log", "--access-log", [path]))
         }
-        let problems = ConfigurationProblems()
         let configuration = ConfigurationReader(problems: problems, folder: "")
             .read(mapping("--listen", root), file: "")
         guard problems.list.isEmpty, let configuration else {

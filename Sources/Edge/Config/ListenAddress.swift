@@ -67,7 +67,7 @@ struct ServerAddress: Hashable, Sendable {
     let port: UInt16
 
     init?(_ text: String) {
-        if let address = hostLiteral(text) {
+        if let address = text.withBytes({ AddressLiteral($0) }) ?? hostLiteral(text) {
             self.address = address
             port = 53
         } else {
