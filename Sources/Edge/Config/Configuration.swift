@@ -1,0 +1,199 @@
+// The whole configuration as checked, immutable values; property names are the file's keys.
+
+/// What an operator decides; one value per start or reload.
+struct Configuration: Sendable {
+    /// Where it came from; empty for the command line.
+    var file: String
+    var workers: Int
+    var listeners: [ListenerSettings]
+    var routes: [RouteSettings]
+    var upstream: UpstreamSettings
+    var registry: RegistrySettings
+    var resolver: ResolverSettings
+    var timeouts: FrontTimeouts
+    var limits: LimitSettings
+    var trustedProxies: [AddressRange]
+    var accessLog: AccessLogSettings
+    /// nil: no admin listener.
+    var admin: AdminSettings?
+    var shutdown: ShutdownSettings
+    var logLevel: LogLevel
+
+    /// The routes as `RouteTable` takes them, in the same order.
+    var routeDefinitions: [RouteDefinition] {
+        routes.map {
+            RouteDefinition(
+                path: $0.path, id: $0.id, pattern: $0.pattern, longestID: $0.upstream.longestID)
+        }
+    }
+}
+
+enum LogLevel: String, Sendable {
+    case trace, debug, info, notice, warning, error, critical
+}
+
+struct ListenerSettings: Sendable {
+    var address: ListenAddress
+    /// nil: plain HTTP.
+    var tls: TLSSettings?
+    var redirectToHTTPS: Bool
+    var redirectPort: UInt16
+}
+
+struct TLSSettings: Sendable {
+    enum Version: String, Sendable {
+        case tls12 = "1.2"
+        case tls13 = "1.3"
+    }
+
+    enum Application: String, Sendable {
+        case http2 = "h2"
+        case http11 = "http/1.1"
+    }
+
+    /// At least one.
+    var certificates: [CertificateSettings]
+    var minVersion: Version
+    /// In order of preference, at least one.
+    var alpn: [Application]
+    /// File of 80-byte keys; nil: random keys.
+    var ticketKeys: String?
+    var ticketRotation: Duration
+    var keyLog: String?
+
+    /// Index of the certificate for unknown or absent server names.
+    var defaultCertificate: Int { certificates.firstIndex { $0.isDefault } ?? 0 }
+}
+
+/// Files of a certificate chain and its key; absolute, or relative to the working directory.
+struct CertificateSettings: Sendable {
+    var certificate: String
+    var key: String
+    var isDefault: Bool
+}
+
+/// Protocols that may be spoken to an upstream.
+struct ProtocolVersions: OptionSet, Hashable, Sendable {
+    let rawValue: UInt8
+    static let http11 = ProtocolVersions(rawValue: 1)
+    /// HTTP/2 by ALPN, on https.
+    static let http2 = ProtocolVersions(rawValue: 2)
+    /// HTTP/2 by prior knowledge, on http.
+    static let h2c = ProtocolVersions(rawValue: 4)
+
+    init(rawValue: UInt8) { self.rawValue = rawValue }
+
+    static let names: [(name: String, version: ProtocolVersions)] = [
+        ("1.1", .http11), ("2", .http2), ("h2c", .h2c),
+    ]
+
+    init(names: [String]) {
+        self = Self.names.reduce(into: []) { set, known in
+            if names.contains(known.name) { set.insert(known.version) }
+        }
+    }
+
+    /// The names in the file.
+    var names: [String] { Self.names.filter { contains($0.version) }.map { $0.name } }
+}
+
+enum HostPolicy: String, Sendable {
+    case preserve, upstream
+}
+
+struct RouteSettings: Sendable {
+    var path: String
+    /// nil: a plain route.
+    var id: IDSource?
+    /// nil: canonical decimal ids.
+    var pattern: IDPattern?
+    var upstream: UpstreamTemplate
+    var versions: ProtocolVersions
+    var host: HostPolicy
+    /// nil on http.
+    var tls: UpstreamTLSSettings?
+    /// The route's own where given, otherwise those of `upstream`.
+    var timeouts: UpstreamTimeouts
+}
+
+struct UpstreamTLSSettings: Hashable, Sendable {
+    /// nil: the system's authorities.
+    var ca: String?
+    /// nil: the upstream's host.
+    var serverName: String?
+    var verify: Bool
+}
+
+struct UpstreamTimeouts: Hashable, Sendable {
+    var dialTimeout: Duration
+    var handshakeTimeout: Duration
+    var responseTimeout: Duration
+    var idleTimeout: Duration
+    var queueTimeout: Duration
+}
+
+struct UpstreamSettings: Sendable {
+    var dialTimeout: Duration
+    var handshakeTimeout: Duration
+    var responseTimeout: Duration
+    var idleTimeout: Duration
+    var queueTimeout: Duration
+    var keepalive: Duration
+    var maxConnectionsPerHost: Int
+    var maxInFlightPerHost: Int
+    var maxQueuePerHost: Int
+}
+
+struct RegistrySettings: Sendable {
+    var maxHosts: Int
+    var maxConnections: Int
+    var hostIdle: Duration
+}
+
+struct ResolverSettings: Sendable {
+    /// Empty: those of resolv.conf.
+    var servers: [ServerAddress]
+    var search: Bool
+    var timeout: Duration
+    var attempts: Int
+    var minTTL: Duration
+    var maxTTL: Duration
+    var negativeTTL: Duration
+    var stale: Duration
+}
+
+struct FrontTimeouts: Sendable {
+    var handshake: Duration
+    var head: Duration
+    var body: Duration
+    var write: Duration
+    var idle: Duration
+}
+
+struct LimitSettings: Sendable {
+    enum UnderscoreFields: String, Sendable {
+        case drop, pass, reject
+    }
+
+    var maxConnections: Int
+    var maxStreams: Int
+    var underscoreFields: UnderscoreFields
+}
+
+struct AccessLogSettings: Sendable {
+    enum Format: String, Sendable {
+        case json, common
+    }
+
+    /// nil: off.
+    var path: String?
+    var format: Format
+}
+
+struct AdminSettings: Sendable {
+    var address: ListenAddress
+}
+
+struct ShutdownSettings: Sendable {
+    var grace: Duration
+}
