@@ -1,0 +1,84 @@
+"""Requests per second of a proxy's own CPU time, all proxies interleaved on one core."""
+
+import statistics
+
+from .load import load
+from .processes import BenchError, Processes, cores, cpu_seconds
+from .proxies import WORKS, start_proxy, start_upstream, supports
+
+
+def compare(setting, names, work, rounds, requests, size=128, say=lambda text: None):
+    """Measures all proxies that can do a work, in rounds with a rotating order.
+
+    Returns a dict from name to `samples` (requests per CPU second, one per round), `median`,
+    `quartiles` and `void` (why the figure must not be used, or None)."""
+    names = [name for name in names if supports(name, work)]
+    proxy_core, other_core = cores()
+    connections, streams = WORKS[work]["load"]
+    results = {name: dict(samples=[], void=None) for name in names}
+    with Processes(setting.folder) as processes:
+        upstream = start_upstream(processes, setting, WORKS[work]["upstream"], size, other_core)
+        running = {}
+        for name in names:
+            try:
+                running[name] = start_proxy(processes, setting, name, work, upstream, proxy_core)
+                load(work, running[name].port, max(requests // 4, connections), connections,
+                     streams, other_core)
+            except BenchError as error:
+                results[name]["void"] = str(error)
+        for number in range(rounds):
+            for at in range(len(names)):
+                name = names[(at + number) % len(names)]
+                if results[name]["void"]:
+                    continue
+                try:
+                    sample = measure(running[name], work, requests, connections, streams,
+                                     other_core)
+                    results[name]["samples"].append(sample)
+                except BenchError as error:
+                    results[name]["void"] = str(error)
+            say(f"{work}: round {number + 1} of {rounds}")
+    for result in results.values():
+        summarise(result)
+    ratios(results)
+    return results
+
+
+def measure(proxy, work, requests, connections, streams, core):
+    """One sample: requests per CPU second, without the cost of opening the connections."""
+    start = cpu_seconds(proxy.child.pid)
+    load(work, proxy.port, connections, connections, streams, core)
+    opened = cpu_seconds(proxy.child.pid)
+    load(work, proxy.port, requests, connections, streams, core)
+    done = cpu_seconds(proxy.child.pid)
+    proxy.forget_log()
+    spent = (done - opened) - (opened - start)
+    if spent <= 0:
+        raise BenchError("void: no CPU time was seen")
+    return (requests - connections) / spent
+
+
+def summarise(result):
+    """Adds median and quartiles; a void proxy keeps none."""
+    samples = result["samples"]
+    if result["void"] or not samples:
+        result.update(median=None, quartiles=None)
+        return
+    result["median"] = statistics.median(samples)
+    if len(samples) > 1:
+        low, _, high = statistics.quantiles(samples, n=4, method="inclusive")
+    else:
+        low = high = samples[0]
+    result["quartiles"] = [low, high]
+
+
+def ratios(results):
+    """Adds to each of ours the median of its ratio to the round's best peer."""
+    peers = [entry["samples"] for name, entry in results.items()
+             if not name.startswith("edge") and entry["median"]]
+    for name, entry in results.items():
+        entry["ratio"] = None
+        if name.startswith("edge") and entry["median"] and peers:
+            each = [mine / max(others) for mine, *others in zip(entry["samples"], *peers)]
+            entry["ratios"] = each
+            entry["ratio"] = statistics.median(each)
