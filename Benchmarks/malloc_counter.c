@@ -1,8 +1,8 @@
 // Counts a process's allocations by call site, into a shared file that others can read at any time.
 //
-// Preload it with MALLOC_COUNTER naming a file. Layout: SLOTS pairs of 64-bit words, return address and
-// count; 0 marks a free slot. The last pair counts calls that found no slot. Which object an address
-// belongs to is for the reader to work out, from /proc/PID/maps.
+// Preload it with MALLOC_COUNTER naming a file. Layout: SLOTS pairs of 64-bit words, return address
+// and count; 0 marks a free slot. The last pair counts calls that found no slot. Which object an
+// address belongs to is for the reader to work out, from /proc/PID/maps.
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
@@ -26,6 +26,7 @@ extern void *__libc_malloc(size_t);
 extern void *__libc_calloc(size_t, size_t);
 extern void *__libc_realloc(void *, size_t);
 extern void *__libc_memalign(size_t, size_t);
+extern void __libc_free(void *);
 
 __attribute__((constructor)) static void open_table(void) {
   const char *path = getenv("MALLOC_COUNTER");
@@ -100,4 +101,39 @@ int posix_memalign(void **out, size_t alignment, size_t size) {
   if (memory == NULL) return ENOMEM;
   *out = memory;
   return 0;
+}
+
+// A program linked with another allocator would free with that what it got from here.
+void free(void *memory) { __libc_free(memory); }
+
+// C++'s operators new and delete by their linker names, for the same reason.
+void *_Znwm(size_t size) {
+  count(__builtin_return_address(0));
+  void *memory = __libc_malloc(size);
+  if (memory == NULL) abort();
+  return memory;
+}
+
+void *_Znam(size_t size) {
+  count(__builtin_return_address(0));
+  void *memory = __libc_malloc(size);
+  if (memory == NULL) abort();
+  return memory;
+}
+
+void *_ZnwmRKSt9nothrow_t(size_t size, const void *nothrow) {
+  (void)nothrow;
+  count(__builtin_return_address(0));
+  return __libc_malloc(size);
+}
+
+void _ZdlPv(void *memory) { __libc_free(memory); }
+void _ZdaPv(void *memory) { __libc_free(memory); }
+void _ZdlPvm(void *memory, size_t size) {
+  (void)size;
+  __libc_free(memory);
+}
+void _ZdaPvm(void *memory, size_t size) {
+  (void)size;
+  __libc_free(memory);
 }

@@ -7,29 +7,20 @@ import struct
 import subprocess
 
 from .load import load
-from .processes import BenchError, Processes, descendants
+from .processes import BenchError, Processes, compile_c, descendants
 from .proxies import WORKS, executable, start_proxy, start_upstream
 
-SOURCE = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))),
-                      "malloc_counter.c")
 SLOTS = 1 << 14
 
 
 def build_counter(folder):
     """Compiles the preloaded counter; its path."""
-    compiler = executable("cc") or executable("clang") or executable("gcc")
-    if not compiler:
-        raise BenchError("no C compiler for the allocation counter")
-    path = os.path.join(folder, "malloc_counter.so")
-    done = subprocess.run([compiler, "-O2", "-fPIC", "-shared", "-fno-builtin", "-o", path,
-                           SOURCE], capture_output=True, text=True)
-    if done.returncode != 0:
-        raise BenchError("the allocation counter does not compile:\n" + done.stderr)
-    return path
+    return compile_c("malloc_counter.c", os.path.join(folder, "malloc_counter.so"),
+                     ["-fPIC", "-shared", "-fno-builtin"])
 
 
 def allocations_per_request(setting, counter, name, work, requests, size=128):
-    """Allocations of one request in steady state, on one process's warm connections pool.
+    """Allocations of one request in steady state, in one process that is warm.
 
     Loads of N, N and 3N requests; the last two differ by 2N requests and no connection.
     Returns a dict: `total`, `own` (the proxy's binary and Swift's libraries), `objects` (by
@@ -37,7 +28,7 @@ def allocations_per_request(setting, counter, name, work, requests, size=128):
     table = os.path.join(setting.folder, f"allocations-{name}-{work}")
     connections, streams = WORKS[work]["small_load"]
     with Processes(setting.folder) as processes:
-        upstream = start_upstream(processes, setting, WORKS[work]["upstream"], size)
+        upstream = start_upstream(processes, setting, size)
         proxy = start_proxy(processes, setting, name, work, upstream, single=True,
                             environment={"LD_PRELOAD": counter, "MALLOC_COUNTER": table})
         snapshots = []

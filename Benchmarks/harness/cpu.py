@@ -10,14 +10,15 @@ from .proxies import WORKS, start_proxy, start_upstream, supports
 def compare(setting, names, work, rounds, requests, size=128, say=lambda text: None):
     """Measures all proxies that can do a work, in rounds with a rotating order.
 
-    Returns a dict from name to `samples` (requests per CPU second, one per round), `median`,
-    `quartiles` and `void` (why the figure must not be used, or None)."""
+    Returns a dict from name to `samples` (requests per CPU second, one per round), `busy` (CPU
+    time by wall time of each), `median`, `quartiles`, `ratio` and `void` (why the figure must not
+    be used, or None)."""
     names = [name for name in names if supports(name, work)]
     proxy_core, other_core = cores()
     connections, streams = WORKS[work]["load"]
-    results = {name: dict(samples=[], void=None) for name in names}
+    results = {name: dict(samples=[], busy=[], void=None) for name in names}
     with Processes(setting.folder) as processes:
-        upstream = start_upstream(processes, setting, WORKS[work]["upstream"], size, other_core)
+        upstream = start_upstream(processes, setting, size, other_core)
         running = {}
         for name in names:
             try:
@@ -32,9 +33,10 @@ def compare(setting, names, work, rounds, requests, size=128, say=lambda text: N
                 if results[name]["void"]:
                     continue
                 try:
-                    sample = measure(running[name], work, requests, connections, streams,
-                                     other_core)
+                    sample, busy = measure(running[name], work, requests, connections, streams,
+                                           other_core)
                     results[name]["samples"].append(sample)
+                    results[name]["busy"].append(busy)
                 except BenchError as error:
                     results[name]["void"] = str(error)
             say(f"{work}: round {number + 1} of {rounds}")
@@ -45,17 +47,18 @@ def compare(setting, names, work, rounds, requests, size=128, say=lambda text: N
 
 
 def measure(proxy, work, requests, connections, streams, core):
-    """One sample: requests per CPU second, without the cost of opening the connections."""
+    """One sample: requests per CPU second, without the cost of opening the connections; and how
+    busy the proxy was, as a part of one."""
     start = cpu_seconds(proxy.child.pid)
     load(work, proxy.port, connections, connections, streams, core)
     opened = cpu_seconds(proxy.child.pid)
-    load(work, proxy.port, requests, connections, streams, core)
+    speed = load(work, proxy.port, requests, connections, streams, core)
     done = cpu_seconds(proxy.child.pid)
     proxy.forget_log()
     spent = (done - opened) - (opened - start)
     if spent <= 0:
         raise BenchError("void: no CPU time was seen")
-    return (requests - connections) / spent
+    return (requests - connections) / spent, (done - opened) * speed / requests
 
 
 def summarise(result):

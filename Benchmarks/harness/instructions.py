@@ -35,7 +35,7 @@ def total_instructions(setting, name, work, requests, size):
     os.makedirs(out)
     connections, streams = WORKS[work]["small_load"]
     with Processes(setting.folder) as processes:
-        upstream = start_upstream(processes, setting, WORKS[work]["upstream"], size)
+        upstream = start_upstream(processes, setting, size)
         proxy = start_proxy(processes, setting, name, work, upstream, prefix=callgrind(out),
                             single=True)
         load(work, proxy.port, requests, connections, streams, seconds=300)

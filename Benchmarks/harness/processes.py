@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -157,6 +158,19 @@ def make_certificate(folder):
             with open(part) as file:
                 out.write(file.read())
     return certificate, key, both
+
+
+def compile_c(source, out, options=()):
+    """Compiles one C file of this folder's parent with whatever compiler is there; its path."""
+    folder = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    compiler = next(filter(None, map(shutil.which, ("cc", "clang", "gcc"))), None)
+    if not compiler:
+        raise BenchError("no C compiler: cc, clang or gcc is needed")
+    done = subprocess.run([compiler, "-O2", *options, "-o", out, os.path.join(folder, source)],
+                          capture_output=True, text=True)
+    if done.returncode != 0:
+        raise BenchError(f"{source} does not compile:\n{done.stderr}")
+    return out
 
 
 def cores():

@@ -4,7 +4,8 @@ import json
 import os
 import shutil
 
-from .processes import BenchError, accepts, free_port, wait_for
+from .processes import (BenchError, accepts, compile_c, free_port, make_certificate,
+                        wait_for)
 
 WORKS = {
     # Front protocol, upstream protocol; connections and streams of the CPU run; requests of one
@@ -22,12 +23,13 @@ PEERS = ["nginx", "haproxy", "nghttpx"]
 
 
 class Setting:
-    """What all proxies of one run share: folder, certificate, our binary."""
+    """What all measurements of one run share: folder, certificate, upstream, our binary."""
 
-    def __init__(self, folder, certificate, binary):
+    def __init__(self, folder, binary):
         self.folder = folder
-        self.certificate, self.key, self.both = certificate
-        self.binary = binary
+        self.certificate, self.key, self.both = make_certificate(folder)
+        self.origin = compile_c("origin.c", os.path.join(folder, "origin"))
+        self.binary = os.path.abspath(binary)
 
 
 class Running:
@@ -61,28 +63,10 @@ def executable(name):
     return shutil.which(name, path=os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin")
 
 
-def start_upstream(processes, setting, version, size, core=None):
-    """Starts the upstream server for h1 or h2c answers of `size` bytes; its port."""
-    folder = fresh_folder(setting, "upstream")
+def start_upstream(processes, setting, size, core=None):
+    """Starts the upstream server, which answers `size` bytes over HTTP/1.1 and h2c; its port."""
     port = free_port()
-    if size <= 1024:
-        location = f'default_type text/plain; return 200 "{"x" * size}";'
-    else:
-        with open(os.path.join(folder, "body"), "wb") as file:
-            file.write(b"x" * size)
-        os.chmod(setting.folder, 0o755)
-        location = (f"root {folder}; rewrite ^ /body break; sendfile on; tcp_nopush on; "
-                    "open_file_cache max=16;")
-    http2 = " http2" if version == "h2c" else ""
-    text = nginx_head(folder) + f"""
-  server {{
-    listen 127.0.0.1:{port}{http2} reuseport backlog=2048;
-    http2_max_concurrent_streams 1024;
-    location / {{ {location} }}
-  }}
-}}
-"""
-    child = processes.start("upstream", nginx_command(folder, text), core)
+    child = processes.start("upstream", [setting.origin, str(port), str(size)], core)
     wait_for(lambda: accepts(port), child, "upstream", 10)
     return port
 
@@ -137,18 +121,19 @@ access_log:
     return Running(child, int(address.rpartition(":")[2]), log)
 
 
-def nginx_head(folder, single=False, connections=8192):
-    """The part of an nginx configuration that the upstream and the peer have in common."""
+def nginx(setting, folder, kind, port, upstream_port, single):
+    """nginx: upstream keep-alive, HTTP/1.1 to the upstream, reuseport, no access log."""
     user = "user root;" if os.geteuid() == 0 else ""
     temporary = "\n".join(f"  {kind}_temp_path {folder}/{kind};" for kind in
                           ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
-    return f"""daemon off;
+    path = os.path.join(folder, "nginx.conf")
+    write(path, f"""daemon off;
 master_process {"off" if single else "on"};
 worker_processes 1;
 {user}
 pid {folder}/nginx.pid;
 error_log stderr error;
-events {{ worker_connections {connections}; use epoll; }}
+events {{ worker_connections 8192; use epoll; }}
 http {{
 {temporary}
   access_log off;
@@ -156,18 +141,6 @@ http {{
   tcp_nodelay on;
   keepalive_timeout 300s;
   keepalive_requests 1000000000;
-"""
-
-
-def nginx_command(folder, text):
-    path = os.path.join(folder, "nginx.conf")
-    write(path, text)
-    return [need("nginx"), "-e", "stderr", "-p", folder, "-c", path]
-
-
-def nginx(setting, folder, kind, port, upstream_port, single):
-    """nginx: upstream keep-alive, HTTP/1.1 to the upstream, reuseport, no access log."""
-    return nginx_command(folder, nginx_head(folder, single) + f"""
   ssl_certificate {setting.certificate};
   ssl_certificate_key {setting.key};
   ssl_protocols TLSv1.2 TLSv1.3;
@@ -189,6 +162,7 @@ def nginx(setting, folder, kind, port, upstream_port, single):
   }}
 }}
 """)
+    return [need("nginx"), "-e", "stderr", "-p", folder, "-c", path]
 
 
 def haproxy(setting, folder, kind, port, upstream_port, single):

@@ -1,5 +1,7 @@
 """Tables in Markdown, and the comparison with the thresholds."""
 
+import statistics
+
 from .proxies import TITLES, WORKS
 
 
@@ -68,7 +70,17 @@ def cpu(results, works):
     return ("## Requests per second of the proxy's own CPU time\n\n"
             + by_work(results, works, show)
             + "\n\nMedian (quartiles), and the median of the ratio to each round's best peer.\n"
+            + "How busy each proxy kept its core: " + busy(results, works) + ".\n"
             + voids(results))
+
+
+def busy(results, works):
+    """The median part of the wall time that each proxy computed, work by work."""
+    return "; ".join(
+        WORKS[work]["title"] + " " + ", ".join(
+            f"{TITLES[name]} {statistics.median(entry['busy']):.0%}"
+            for name, entry in results[work].items() if entry["median"])
+        for work in works)
 
 
 def syscalls(results, works):

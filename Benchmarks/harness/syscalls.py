@@ -26,7 +26,7 @@ def count_syscalls(setting, name, work, requests, size):
     out = os.path.join(setting.folder, f"strace-{name}-{work}-{requests}")
     connections, streams = WORKS[work]["load"]
     with Processes(setting.folder) as processes:
-        upstream = start_upstream(processes, setting, WORKS[work]["upstream"], size)
+        upstream = start_upstream(processes, setting, size)
         proxy = start_proxy(processes, setting, name, work, upstream,
                             prefix=["strace", "-f", "-c", "-qq", "-o", out])
         load(work, proxy.port, requests, connections, streams)
