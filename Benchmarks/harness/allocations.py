@@ -1,5 +1,6 @@
 """Allocations per request, by the object that asked for them."""
 
+import bisect
 import collections
 import os
 import re
@@ -7,7 +8,7 @@ import struct
 import subprocess
 
 from .load import load
-from .processes import BenchError, Processes, compile_c, descendants
+from .processes import BenchError, Processes, compile_c
 from .proxies import WORKS, executable, start_proxy, start_upstream
 
 SLOTS = 1 << 14
@@ -35,8 +36,7 @@ def allocations_per_request(setting, counter, name, work, requests, size=128):
         for count in (requests, requests, 3 * requests):
             load(work, proxy.port, count, connections, streams)
             snapshots.append(read_table(table))
-        pid = descendants(proxy.child.pid)[-1]
-        objects = Objects(pid)
+        objects = Objects(proxy.child.pid)
     warm, short, long = snapshots
     per_site = {
         address: ((count - short[address]) - (short[address] - warm[address])) / (2 * requests)
@@ -112,12 +112,11 @@ class Objects:
             if file_offset <= offset < file_offset + length:
                 offset = offset - file_offset + virtual
                 break
-        best = None
-        for start, label in symbols:
-            if start > offset:
-                break
-            best = label
-        return demangle(best) if best else hex(offset)
+        at = bisect.bisect_right(symbols, (offset, float("inf"))) - 1
+        # A stripped object names its exported functions only; beyond one's end is another's code.
+        if at >= 0 and offset <= symbols[at][0] + symbols[at][1]:
+            return demangle(symbols[at][2])
+        return f"+{offset:#x}"
 
 
 def load_segments(path):
@@ -137,17 +136,17 @@ def load_segments(path):
 
 
 def load_symbols(path):
-    """Sorted (address, name) of an object's functions."""
+    """Sorted (address, size, name) of an object's functions."""
     if not executable("nm"):
         return []
     symbols = []
     for option in ([], ["-D"]):
-        done = subprocess.run(["nm", *option, "--defined-only", path], capture_output=True,
+        done = subprocess.run(["nm", *option, "-S", "--defined-only", path], capture_output=True,
                               text=True)
         for line in done.stdout.splitlines():
-            address, kind, label = line.split(" ", 2)
-            if kind in "tTwWi":
-                symbols.append((int(address, 16), label))
+            fields = line.split(" ", 3)
+            if len(fields) == 4 and fields[2] in "tTwWi":
+                symbols.append((int(fields[0], 16), int(fields[1], 16), fields[3]))
     return sorted(symbols)
 
 
