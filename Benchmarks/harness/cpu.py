@@ -16,6 +16,8 @@ def compare(setting, names, work, rounds, requests, size=128, say=lambda text: N
     names = [name for name in names if supports(name, work)]
     proxy_core, other_core = cores()
     connections, streams = WORKS[work]["load"]
+    # Opening the connections is subtracted, so something must be left.
+    requests = max(requests, 2 * connections)
     results = {name: dict(samples=[], busy=[], void=None) for name in names}
     with Processes(setting.folder) as processes:
         upstream = start_upstream(processes, setting, size, other_core)
@@ -49,16 +51,23 @@ def compare(setting, names, work, rounds, requests, size=128, say=lambda text: N
 def measure(proxy, work, requests, connections, streams, core):
     """One sample: requests per CPU second, without the cost of opening the connections; and how
     busy the proxy was, as a part of one."""
-    start = cpu_seconds(proxy.child.pid)
-    load(work, proxy.port, connections, connections, streams, core)
+    opening, extra = 0, 0
+    if "small_load" in WORKS[work]:
+        start = cpu_seconds(proxy.child.pid)
+        load(work, proxy.port, connections, connections, streams, core)
+        opening, extra = cpu_seconds(proxy.child.pid) - start, connections
+    # h2load makes a full handshake only for the first request of each of its clients.
+    batch = connections if work == "full" else requests
     opened = cpu_seconds(proxy.child.pid)
-    speed = load(work, proxy.port, requests, connections, streams, core)
+    seconds = 0
+    for _ in range(max(requests // batch, 1)):
+        seconds += batch / load(work, proxy.port, batch, connections, streams, core)
     done = cpu_seconds(proxy.child.pid)
     proxy.forget_log()
-    spent = (done - opened) - (opened - start)
+    spent = done - opened - opening
     if spent <= 0:
         raise BenchError("void: no CPU time was seen")
-    return (requests - connections) / spent, (done - opened) * speed / requests
+    return (max(requests // batch, 1) * batch - extra) / spent, (done - opened) / seconds
 
 
 def summarise(result):

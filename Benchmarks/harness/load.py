@@ -17,6 +17,10 @@ def load(work, port, requests, connections, streams, core=None, seconds=120):
                "-t", "1"]
     command += ["--h1"] if WORKS[work]["front"] == "h1" else ["-m", str(streams)]
 
+    if WORKS[work]["close"]:
+        # h2load then opens a connection per request, and resumes the session of the last one.
+        command += ["-H", "connection: close"]
+
     def prepare():
         LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
         if core is not None:

@@ -7,15 +7,19 @@ import shutil
 from .processes import (BenchError, accepts, compile_c, free_port, make_certificate,
                         wait_for)
 
+# Front and upstream protocol; connections and streams of the CPU run, requests of one of its rounds;
+# connections and streams of the instruction run, which a work without `small_load` is not part of.
 WORKS = {
-    # Front protocol, upstream protocol; connections and streams of the CPU run; requests of one
-    # CPU round; connections and streams of the instruction run.
-    "h1-h1": dict(front="h1", upstream="1.1", title="h1 → h1", load=(64, 1), requests=60_000,
-                  small_load=(4, 1)),
-    "h2-h1": dict(front="h2", upstream="1.1", title="h2 → h1", load=(16, 32), requests=80_000,
-                  small_load=(2, 32)),
-    "h2-h2c": dict(front="h2", upstream="h2c", title="h2 → h2c", load=(16, 32),
-                   requests=160_000, small_load=(2, 32)),
+    "h1-h1": dict(title="h1 → h1", front="h1", upstream="1.1", load=(64, 1), requests=60_000,
+                  small_load=(4, 1), close=False),
+    "h2-h1": dict(title="h2 → h1", front="h2", upstream="1.1", load=(16, 32), requests=80_000,
+                  small_load=(2, 32), close=False),
+    "h2-h2c": dict(title="h2 → h2c", front="h2", upstream="h2c", load=(16, 32), requests=160_000,
+                   small_load=(2, 32), close=False),
+    "full": dict(title="full handshakes", front="h1", upstream="1.1", load=(250, 1),
+                 requests=1500, close=False),
+    "resumed": dict(title="resumed handshakes", front="h1", upstream="1.1", load=(16, 1),
+                    requests=3000, close=True),
 }
 TITLES = {"edge": "edge-proxy", "edge-quiet": "edge-proxy, no access log", "nginx": "nginx",
           "haproxy": "HAProxy", "nghttpx": "nghttpx"}

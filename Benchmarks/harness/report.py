@@ -25,6 +25,7 @@ def cell(entry, show):
 
 def by_work(results, works, show):
     """One row per proxy, one column per work, of results[work][name]."""
+    works = [work for work in works if work in results]
     names = [name for name in TITLES if any(name in results.get(work, {}) for work in works)]
     rows = [[TITLES[name]] + [cell(results.get(work, {}).get(name), show) for work in works]
             for name in names]
@@ -80,7 +81,7 @@ def busy(results, works):
         WORKS[work]["title"] + " " + ", ".join(
             f"{TITLES[name]} {statistics.median(entry['busy']):.0%}"
             for name, entry in results[work].items() if entry["median"])
-        for work in works)
+        for work in works if work in results)
 
 
 def syscalls(results, works):
@@ -108,7 +109,7 @@ def breaches(report, thresholds, works):
     for section, key, budgets, slack in checks:
         if section not in report:
             continue
-        for work in works:
+        for work in [work for work in works if work in thresholds[budgets]]:
             entry = report[section].get(work, {}).get("edge")
             budget = thresholds[budgets][work]
             if entry is None or entry.get("void"):
