@@ -17,9 +17,9 @@ WORKS = {
     "h2-h2c": dict(title="h2 → h2c", front="h2", upstream="h2c", load=(16, 32), requests=160_000,
                    small_load=(2, 32), close=False),
     "full": dict(title="full handshakes", front="h1", upstream="1.1", load=(250, 1),
-                 requests=1500, close=False),
+                 requests=1000, close=False),
     "resumed": dict(title="resumed handshakes", front="h1", upstream="1.1", load=(16, 1),
-                    requests=3000, close=True),
+                    requests=2000, close=True),
 }
 TITLES = {"edge": "edge-proxy", "edge-quiet": "edge-proxy, no access log", "nginx": "nginx",
           "haproxy": "HAProxy", "nghttpx": "nghttpx"}
