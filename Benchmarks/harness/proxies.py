@@ -115,6 +115,8 @@ upstream:
   max_connections_per_host: 1024
 access_log:
   path: "{log or "off"}"
+shutdown:
+  grace: 5s
 """)
     child = processes.start(
         name, [*prefix, setting.binary, "run", "--config", configuration, "--ready-file", ready],
