@@ -1,0 +1,1 @@
+"""Measuring edge-proxy beside other proxies; Python standard library only."""

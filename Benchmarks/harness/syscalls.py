@@ -1,0 +1,45 @@
+"""System calls per request, counted by strace."""
+
+import collections
+import os
+import signal
+
+from .load import load
+from .processes import BenchError, Processes, descendants
+from .proxies import WORKS, start_proxy, start_upstream
+
+
+def syscalls_per_request(setting, name, work, requests, size=128):
+    """System calls of one request in steady state: the slope between N and 3N requests.
+
+    Returns a dict: `total`, and `calls` by name for those seen at least every hundredth request."""
+    short = count_syscalls(setting, name, work, requests, size)
+    long = count_syscalls(setting, name, work, 3 * requests, size)
+    each = {call: (long[call] - short[call]) / (2 * requests) for call in long}
+    return dict(total=sum(each.values()),
+                calls={call: figure for call, figure in
+                       sorted(each.items(), key=lambda pair: -pair[1]) if abs(figure) >= 0.01})
+
+
+def count_syscalls(setting, name, work, requests, size):
+    """Calls by name in a process life that serves `requests` requests."""
+    out = os.path.join(setting.folder, f"strace-{name}-{work}-{requests}")
+    connections, streams = WORKS[work]["load"]
+    with Processes(setting.folder) as processes:
+        upstream = start_upstream(processes, setting, size)
+        proxy = start_proxy(processes, setting, name, work, upstream,
+                            prefix=["strace", "-f", "-c", "-qq", "-o", out])
+        load(work, proxy.port, requests, connections, streams)
+        # strace writes its table when what it follows ends, so that is what gets the signal.
+        for pid in descendants(proxy.child.pid)[1:2]:
+            os.kill(pid, signal.SIGTERM)
+        proxy.child.wait(30)
+    counts = collections.Counter()
+    with open(out) as file:
+        for line in file:
+            fields = line.split()
+            if len(fields) >= 5 and fields[3].isdigit() and fields[-1] != "total":
+                counts[fields[-1]] += int(fields[3])
+    if not counts:
+        raise BenchError(f"void: strace counted nothing for {name}")
+    return counts
