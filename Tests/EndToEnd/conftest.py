@@ -1,5 +1,6 @@
 """Fixtures: certificates, a resolver, upstreams, and proxies that must drain clean at the end."""
 
+import contextlib
 import itertools
 import json
 
@@ -43,9 +44,9 @@ def resolver(tmp_path_factory):
     server.close()
 
 
-@pytest.fixture
-def keep(request):
-    """Closes what it is given at the end of the test, last first."""
+@contextlib.contextmanager
+def keeper():
+    """Closes what it is given at the end, last first."""
     kept = []
 
     def add(thing):
@@ -54,6 +55,20 @@ def keep(request):
     yield add
     for thing in reversed(kept):
         thing.close()
+
+
+@pytest.fixture
+def keep():
+    """Closes what it is given at the end of the test."""
+    with keeper() as add:
+        yield add
+
+
+@pytest.fixture(scope="module")
+def module_keep():
+    """Closes what it is given at the end of the file."""
+    with keeper() as add:
+        yield add
 
 
 @pytest.fixture
@@ -122,8 +137,8 @@ def configuration(certificates, resolver):
     return make
 
 
-@pytest.fixture
-def edges(certificates, tmp_path, request):
+@contextlib.contextmanager
+def proxies(certificates, folder, failed):
     """Starts proxies; at the end each must drain with the exit code its test expects."""
     if not process.BINARY.exists():
         pytest.fail(f"{process.BINARY} is missing: make build")
@@ -131,14 +146,13 @@ def edges(certificates, tmp_path, request):
 
     def start(configuration=None, **options):
         Fronted.authority = certificates.authority
-        edge = Fronted(tmp_path / f"edge-{next(numbers)}", configuration, **options)
+        edge = Fronted(folder / f"edge-{next(numbers)}", configuration, **options)
         started.append(edge)
         return edge
     yield start
-    failed = getattr(request.node, "failed_call", False)
     problems = []
     for edge in reversed(started):
-        if failed:
+        if failed():
             edge.look()
             print(f"--- control log\n{edge.control_log()[-4000:]}")
             print(f"--- registry\n{json.dumps(edge.last_registry, indent=1)}")
@@ -147,6 +161,21 @@ def edges(certificates, tmp_path, request):
         except AssertionError as problem:
             problems.append(str(problem))
     assert not problems, "\n".join(problems)
+
+
+@pytest.fixture
+def edges(certificates, tmp_path, request):
+    """Starts proxies for one test."""
+    failed = lambda: getattr(request.node, "failed_call", False)
+    with proxies(certificates, tmp_path, failed) as start:
+        yield start
+
+
+@pytest.fixture(scope="module")
+def module_edges(certificates, tmp_path_factory):
+    """Starts proxies that all tests of a file share."""
+    with proxies(certificates, tmp_path_factory.mktemp("edges"), lambda: False) as start:
+        yield start
 
 
 @pytest.fixture
