@@ -119,7 +119,7 @@ class Upstream:
     """
 
     def __init__(self, addresses=("127.0.0.1",), context=None, idle_seconds=None, backlog=512,
-                 max_streams=None, record_bytes=False):
+                 max_streams=None, record_bytes=False, port=0):
         self.addresses = list(addresses)
         self.context = context
         self.idle_seconds = idle_seconds
@@ -132,7 +132,7 @@ class Upstream:
         self.live = set()
         self._writers = set()
         self._numbers = itertools.count(1)
-        self._sockets = self._bind()
+        self._sockets = self._bind(port)
         self.port = self._sockets[0].getsockname()[1]
         self._loop = asyncio.new_event_loop()
         self._started = threading.Event()
@@ -140,9 +140,9 @@ class Upstream:
         self._thread.start()
         assert self._started.wait(10), "the upstream did not start"
 
-    def _bind(self):
+    def _bind(self, wanted):
         for _ in range(50):
-            sockets, port = [], 0
+            sockets, port = [], wanted
             try:
                 for address in self.addresses:
                     family = socket.AF_INET6 if ":" in address else socket.AF_INET
