@@ -7,8 +7,6 @@ from concurrent import futures
 import grpc
 import pytest
 
-from edge.waiting import until
-
 
 def _bytes(value):
     return value
@@ -18,6 +16,7 @@ class Service(grpc.GenericRpcHandler):
     """Methods of every kind, on bytes."""
 
     def __init__(self):
+        self.entered = threading.Event()
         self.cancelled = threading.Event()
 
     def service(self, call):
@@ -41,6 +40,7 @@ class Service(grpc.GenericRpcHandler):
 
     def slow(self, request, context):
         context.add_callback(self.cancelled.set)
+        self.entered.set()
         self.cancelled.wait(30)
         return b""
 
@@ -151,7 +151,7 @@ def test_a_deadline_reaches_the_server(channel, service):
 
 def test_a_cancel_reaches_the_server(channel, service):
     call = channel.unary_unary("/s/Slow", _bytes, _bytes).future(b"", timeout=20)
-    until(lambda: call.running(), 5)
+    assert service.entered.wait(10)
     call.cancel()
     assert service.cancelled.wait(10)
 

