@@ -27,15 +27,18 @@ class Server:
         for _ in range(5):
             self.port = reserve_port()
             self.log_path = self.folder / f"{self.program}.{self.port}.log"
-            self._log = open(self.log_path, "wb")
-            self.process = subprocess.Popen(
-                self.command(), stdin=subprocess.DEVNULL, stdout=self._log, stderr=self._log,
-                cwd=self.folder)
-            until(lambda: self.process.poll() is not None or self.answers(), 15,
-                  lambda: f"{self.program} answers: {self.log()[-2000:]}")
-            if self.process.poll() is None:
+            if self._start():
                 return
         raise AssertionError(f"{self.program} did not start: {self.log()[-2000:]}")
+
+    def _start(self):
+        self._log = open(self.log_path, "ab")
+        self.process = subprocess.Popen(
+            self.command(), stdin=subprocess.DEVNULL, stdout=self._log, stderr=self._log,
+            cwd=self.folder)
+        until(lambda: self.process.poll() is not None or self.answers(), 15,
+              lambda: f"{self.program} answers: {self.log()[-2000:]}")
+        return self.process.poll() is None
 
     def command(self):
         raise NotImplementedError
@@ -47,7 +50,8 @@ class Server:
     def log(self):
         return self.log_path.read_text(errors="replace")
 
-    def close(self):
+    def stop(self):
+        """Ends the process; the port stays known."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
             try:
@@ -56,6 +60,14 @@ class Server:
                 self.process.kill()
                 self.process.wait(5)
         self._log.close()
+
+    def close(self):
+        self.stop()
+
+    def restart(self):
+        """Stops and starts on the same port, with the configuration as it is now."""
+        self.stop()
+        assert self._start(), self.log()[-2000:]
 
 
 class Resolver(Server):
