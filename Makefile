@@ -1,0 +1,47 @@
+# Everything a person or a machine does with the project, by name.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+BINARY := .build/release/edge-proxy
+PYTEST := .venv/bin/python -m pytest
+JOBS ?= 2
+ARGUMENTS ?=
+
+.PHONY: help run build test test-unit test-e2e lint certs bench install clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: install certs build ## Install what is missing, build, and start the demo on :8443
+	$(BINARY) demo $(ARGUMENTS)
+
+install: ## Install what building and testing need (apt and a Python environment in .venv)
+	@Scripts/install-dependencies
+
+build: ## Build the release binary
+	swift build -c release
+
+test: install ## Run every test: unit, layering, format, end to end
+	swift test
+	$(MAKE) --no-print-directory lint build
+	$(PYTEST) Tests/EndToEnd -n $(JOBS) $(ARGUMENTS)
+
+test-unit: ## Run the unit and layering tests
+	swift test $(ARGUMENTS)
+
+test-e2e: install build ## Run the end-to-end tests against the release binary
+	$(PYTEST) Tests/EndToEnd -n $(JOBS) $(ARGUMENTS)
+
+lint: ## Check the format of every Swift file
+	swift format lint --strict --parallel --recursive Package.swift Sources Tests
+
+certs: ## Make development certificates in certs/ where they are missing
+	certs/make-development-certificates
+
+bench: install build ## Measure instructions, allocations and requests per CPU second beside peers
+	Benchmarks/run $(ARGUMENTS)
+
+clean: ## Remove what was built (certificates and .venv stay)
+	rm -rf .build bench-out
+	find Tests -name __pycache__ -prune -exec rm -rf {} +

@@ -1,0 +1,1 @@
+"""Everything an end-to-end test needs: the proxy as a process, upstreams, a resolver, clients."""

@@ -1,0 +1,240 @@
+"""The proxy as a process: started, reloaded, drained, and looked into."""
+
+import http.client
+import json
+import os
+import re
+import resource
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+from .configuration import yaml
+from .waiting import until
+
+PROJECT = Path(__file__).resolve().parents[3]
+BINARY = Path(os.environ.get("EDGE_PROXY") or PROJECT / ".build/release/edge-proxy")
+
+
+def run(*arguments, timeout=20, **options):
+    """Runs the binary to its end; returns the completed process with text output."""
+    return subprocess.run(
+        [str(BINARY), *map(str, arguments)], capture_output=True, text=True, timeout=timeout,
+        stdin=subprocess.DEVNULL, **options)
+
+
+class Edge:
+    """One running proxy."""
+
+    def __init__(self, folder, configuration=None, arguments=None, text=None, descriptors=None,
+                 start_seconds=20):
+        self.folder = Path(folder)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.file = self.folder / "edge.yaml"
+        self.log_path = self.folder / "access.log"
+        self.control_path = self.folder / "control.log"
+        self.ready_path = self.folder / "ready.json"
+        self.configuration = configuration
+        if arguments is None:
+            self.write(configuration, text)
+            arguments = ["--config", self.file]
+        self.expected_exit = 0
+        self.last_registry = None
+        self._control = open(self.control_path, "ab")
+
+        def limit():
+            resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, descriptors))
+        self.process = subprocess.Popen(
+            [str(BINARY), "run", *map(str, arguments), "--ready-file", str(self.ready_path)],
+            cwd=self.folder, stdin=subprocess.DEVNULL, stdout=self._control, stderr=self._control,
+            preexec_fn=limit if descriptors else None)
+        until(lambda: self.ready_path.exists() or self.process.poll() is not None, start_seconds,
+              lambda: f"ready; its log:\n{self.control_log()}")
+        assert self.process.poll() is None, (
+            f"exited with {self.process.returncode} at the start:\n{self.control_log()}")
+        ready = json.loads(self.ready_path.read_text())
+        assert ready["pid"] == self.process.pid
+        self.pid = ready["pid"]
+        self.listeners = ready["listeners"]
+        self.admin = ready.get("admin")
+
+    def write(self, configuration=None, text=None):
+        """Replaces the configuration file, atomically."""
+        if configuration is not None:
+            self.configuration = configuration
+        content = text if text is not None else yaml(self.configuration)
+        new = self.file.with_suffix(".new")
+        new.write_text(content)
+        new.rename(self.file)
+
+    # Where it listens.
+
+    def address(self, index=0):
+        """Host and port of a listener."""
+        host, port = self.listeners[index].rsplit(":", 1)
+        return host.strip("[]"), int(port)
+
+    @property
+    def port(self):
+        return self.address()[1]
+
+    # Life.
+
+    def send(self, number):
+        self.process.send_signal(number)
+
+    def reload(self, seconds=10, result="success"):
+        """Sends SIGHUP and waits until a reload with this result was counted."""
+        def count():
+            return self.metric("edge_reload_total", result=result)
+        before = count()
+        self.send(signal.SIGHUP)
+        until(lambda: count() > before, seconds,
+              lambda: f"a reload ({result}); its log:\n{self.control_log()[-3000:]}")
+
+    def terminate(self, seconds=40):
+        """Sends SIGTERM and returns the exit code."""
+        if self.process.poll() is None:
+            self.look()
+            self.send(signal.SIGTERM)
+        return self.wait(seconds)
+
+    def wait(self, seconds=40):
+        try:
+            return self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait(10)
+            raise AssertionError(
+                f"still running {seconds} s after SIGTERM:\n{self.control_log()[-3000:]}\n"
+                f"last registry: {self.last_registry}") from None
+
+    def finish(self):
+        """The end of a test: drained in time, and the exit code the test expects."""
+        code = self.terminate()
+        self._control.close()
+        assert code == self.expected_exit, (
+            f"exit code {code}, not {self.expected_exit}:\n{self.control_log()[-4000:]}\n"
+            f"last registry: {json.dumps(self.last_registry, indent=1)}")
+
+    def look(self):
+        """Keeps the registry as it is now for the report of a failure."""
+        try:
+            self.last_registry = self.registry()
+        except (OSError, AssertionError, ValueError, http.client.HTTPException):
+            pass
+
+    # What it says of itself.
+
+    def ask(self, path, method="GET"):
+        """Status and body from the admin listener."""
+        assert self.admin, "this proxy has no admin listener"
+        if self.admin.startswith("unix:"):
+            connection = http.client.HTTPConnection("localhost", timeout=10)
+            connection.sock = socket.socket(socket.AF_UNIX)
+            connection.sock.settimeout(10)
+            connection.sock.connect(self.admin[5:])
+        else:
+            host, port = self.admin.rsplit(":", 1)
+            connection = http.client.HTTPConnection(host.strip("[]"), int(port), timeout=10)
+        try:
+            connection.request(method, path)
+            response = connection.getresponse()
+            self.admin_fields = {n.lower(): v for n, v in response.getheaders()}
+            return response.status, response.read().decode()
+        finally:
+            connection.close()
+
+    def registry(self):
+        status, body = self.ask("/registry")
+        assert status == 200, body
+        return json.loads(body)
+
+    def host(self, name):
+        """One host client of the registry, or None."""
+        return next((h for h in self.registry()["hosts"] if h["host"] == name), None)
+
+    def ledger(self):
+        return {entry["kind"]: entry for entry in self.registry()["ledger"]}
+
+    def metrics(self):
+        """All samples: {(name, frozenset(labels)): value}."""
+        status, body = self.ask("/metrics")
+        assert status == 200, body
+        samples = {}
+        for line in body.splitlines():
+            if line and not line.startswith("#"):
+                match = re.fullmatch(r'([a-zA-Z_:][\w:]*)(?:\{(.*)\})? (\S+)(?: \d+)?', line)
+                assert match, f"not a sample: {line!r}"
+                labels = frozenset(re.findall(r'(\w+)="((?:[^"\\]|\\.)*)"', match[2] or ""))
+                samples[(match[1], labels)] = float(match[3])
+        return samples
+
+    def metric(self, name, **labels):
+        """The sum of the samples of this name that have these labels."""
+        wanted = set(labels.items())
+        return sum(value for (sample, its), value in self.metrics().items()
+                   if sample == name and wanted <= its)
+
+    def access_log(self, count=1, seconds=10, where=None):
+        """The parsed lines, once at least `count` of them (of those that `where` admits) are there."""
+        def lines():
+            found = [line for line in self._log_lines() if where is None or where(line)]
+            return found if len(found) >= count else None
+        return until(lines, seconds, lambda: f"{count} lines in the access log; its end:\n"
+                     f"{self.log_path.read_text()[-2000:] if self.log_path.exists() else 'none'}")
+
+    def _log_lines(self):
+        if not self.log_path.exists():
+            return []
+        text = self.log_path.read_text()
+        return [json.loads(line) for line in text[:text.rfind("\n") + 1].splitlines()]
+
+    def control_log(self):
+        return self.control_path.read_text(errors="replace")
+
+    # What the kernel says of it.
+
+    def descriptors(self):
+        """The open descriptors: number → what it is."""
+        found = {}
+        for entry in Path(f"/proc/{self.pid}/fd").iterdir():
+            try:
+                found[int(entry.name)] = os.readlink(entry)
+            except OSError:
+                continue
+        return found
+
+    def sockets(self):
+        return sum(1 for kind in self.descriptors().values() if kind.startswith("socket:"))
+
+    def rss(self):
+        """Resident memory in bytes."""
+        pages = int(Path(f"/proc/{self.pid}/statm").read_text().split()[1])
+        return pages * resource.getpagesize()
+
+    def cpu(self):
+        """CPU seconds used so far, user and system."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def settled(self, seconds=10):
+        """Waits until nothing is under way, and returns the registry."""
+        def quiet():
+            registry = self.registry()
+            ledger = {entry["kind"]: entry for entry in registry["ledger"]}
+            return ledger["exchange"]["live"] == 0 and registry
+        return until(quiet, seconds, "no exchange live")
+
+
+def steady(read, seconds=5.0, window=0.3):
+    """Waits until a reading has not changed for a while, and returns it."""
+    deadline, last, since = time.monotonic() + seconds, read(), time.monotonic()
+    while time.monotonic() < deadline and time.monotonic() - since < window:
+        time.sleep(0.02)
+        now = read()
+        if now != last:
+            last, since = now, time.monotonic()
+    return last
