@@ -9,7 +9,7 @@ struct Configuration: Sendable {
     var routes: [RouteSettings]
     var upstream: UpstreamSettings
     var registry: RegistrySettings
-    var resolver: ResolverSettings
+    var resolver: ResolverOptions
     var timeouts: FrontTimeouts
     var limits: LimitSettings
     var trustedProxies: [AddressRange]
@@ -150,7 +150,7 @@ struct RegistrySettings: Sendable {
     var hostIdle: Duration
 }
 
-struct ResolverSettings: Sendable {
+struct ResolverOptions: Sendable {
     /// Empty: those of resolv.conf.
     var servers: [ServerAddress]
     var search: Bool

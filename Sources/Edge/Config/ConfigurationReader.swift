@@ -207,7 +207,7 @@ struct ConfigurationReader {
             idleTimeout: idle, queueTimeout: queue)
     }
 
-    private func resolver(_ reader: SectionReader) -> ResolverSettings? {
+    private func resolver(_ reader: SectionReader) -> ResolverOptions? {
         let servers = (reader.texts("servers") ?? []).compactMap { text, node in
             let address = ServerAddress(text)
             if address == nil { reader.wrong("servers", node) }
@@ -224,7 +224,7 @@ struct ConfigurationReader {
                 reader.place(of: reader.isGiven("min_ttl") ? "min_ttl" : "max_ttl"),
                 "min_ttl: \(minTTL.text) is more than max_ttl, \(maxTTL.text)")
         }
-        return ResolverSettings(
+        return ResolverOptions(
             servers: servers, search: search, timeout: timeout, attempts: attempts,
             minTTL: minTTL, maxTTL: maxTTL, negativeTTL: negativeTTL, stale: stale)
     }

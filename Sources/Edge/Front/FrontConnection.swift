@@ -102,7 +102,7 @@ struct FrontConnection: ~Copyable {
             }
             if peer.family != .unix {
                 unsafe base[count] = UInt8(ascii: ":")
-                count += 1 + unsafe writeDecimal(UInt64(peer.port), to: base + count + 1)
+                count += unsafe 1 + writeDecimal(UInt64(peer.port), to: base + count + 1)
             }
             peerHostCount = UInt8(host)
             peerCount = UInt8(count)

@@ -4,12 +4,12 @@ import Synchronization
 
 /// A plain counter; its metric's name and labels stand in `MetricsPage`.
 enum Counter: Int, CaseIterable, BitwiseCopyable, Sendable {
-    case frontAccepted, frontClosed, frontRefused
+    case frontAccepted, frontClosed, frontRefused, acceptPauses
     case frontBytesIn, frontBytesOut, upstreamBytesIn, upstreamBytesOut
     case handshakesFull, handshakesResumed, handshakesFailed
     case upstreamHandshakesFull, upstreamHandshakesResumed, upstreamHandshakesFailed
     case upstreamDials, upstreamDialFailures, upstreamReused, upstreamUnpooled
-    case streamResetsReceived, streamResetsSent, goawaysReceived, goawaysSent, floods
+    case streamResetsReceived, streamResetsSent, upstreamResets, goawaysReceived, goawaysSent, floods
     case registryEvictions, resolverQueries, resolverFailures, resolverStale
     case reloadsSucceeded, reloadsFailed
     case accessLogLines, accessLogDropped, accessLogWriteErrors

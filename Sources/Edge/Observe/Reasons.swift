@@ -71,6 +71,22 @@ enum ErrorReason: UInt8, CaseIterable, BitwiseCopyable, Sendable {
     }
 }
 
+extension ErrorReason {
+    /// The error type in Proxy-Status: a registered one (RFC 9209 §2.3) for each cause.
+    var proxyStatusName: StaticString {
+        switch self {
+        case .idMissing, .idDuplicate, .idMalformed, .noRoute, .misdirected, .requestHeadSize,
+            .requestTargetSize, .requestBodySize, .requestTransferCoding, .requestTimeout,
+            .clientGone, .clientTimeout:
+            "http_request_error"
+        case .requestRate: "http_request_denied"
+        case .queueFull, .queueTimeout: "connection_limit_reached"
+        case .draining, .none: "proxy_internal_response"
+        default: name
+        }
+    }
+}
+
 /// Why a request could safely be sent once more (RFC 9110 §9.2.2, RFC 9113 §8.7).
 enum RetryVerdict: UInt8, CaseIterable, BitwiseCopyable, Sendable {
     case none, unsent, refusedStream, goawayAboveLast, reusedAndNoBytesAndIdempotent

@@ -30,7 +30,7 @@ final class NameCache: Sendable {
     private let state: Mutex<State>
 
     private struct State {
-        var table: NameTable
+        var table: CachedNames
         /// By worker: names that it waits for and another has settled.
         var finished: [[String]]
     }
@@ -44,7 +44,7 @@ final class NameCache: Sendable {
         self.notify = notify
         state = Mutex(
             State(
-                table: NameTable(capacity: settings.maxNames),
+                table: CachedNames(capacity: settings.maxNames),
                 finished: Array(repeating: [], count: workers)))
     }
 
@@ -89,7 +89,7 @@ final class NameCache: Sendable {
     }
 
     private static func begin(
-        _ table: inout NameTable, _ index: Int, worker: Int, answer: CacheAnswer
+        _ table: inout CachedNames, _ index: Int, worker: Int, answer: CacheAnswer
     ) -> CacheAnswer {
         table.stand(index, .asked)
         table[index].isAsked = true
@@ -118,7 +118,7 @@ final class NameCache: Sendable {
     }
 
     private func record(
-        _ table: inout NameTable, _ index: Int, _ outcome: QueryOutcome, now: Instant
+        _ table: inout CachedNames, _ index: Int, _ outcome: QueryOutcome, now: Instant
     ) {
         switch outcome {
         case .addresses(let addresses, let ttl):

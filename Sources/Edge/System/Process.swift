@@ -4,7 +4,7 @@ import CLinux
 import Glibc
 
 /// What the system says of this process.
-enum ProcessFigures {
+enum SystemProcess {
     /// Processors that this process may run on.
     static var processors: Int { max(1, Int(sysconf(Int32(_SC_NPROCESSORS_ONLN)))) }
 

@@ -60,13 +60,13 @@ struct LoadedNames: Sendable {
     let index: Int
     /// The X509's address, to be compared only.
     let identity: UInt
-    private let names: NameTable
+    private let names: ServerNames
     private let addresses: [AddressBytes]
 
     fileprivate init(_ certificate: Certificate, index: Int, hash: ByteHash) {
         self.index = index
         identity = unsafe UInt(bitPattern: certificate.leaf)
-        names = NameTable(certificate.names.map { ($0, 0) }, hash: hash)
+        names = ServerNames(certificate.names.map { ($0, 0) }, hash: hash)
         addresses = certificate.addresses
     }
 
@@ -79,11 +79,11 @@ struct LoadedNames: Sendable {
 /// Where a server name leads to: one SSL_CTX per combination of certificates.
 @safe
 final class CertificateChoices: Sendable {
-    private let table: NameTable
+    private let table: ServerNames
     /// The SSL_CTXs other than the first one; this object owns a reference to each.
     nonisolated(unsafe) private let others: [OpaquePointer]
 
-    fileprivate init(table: NameTable, others: [OpaquePointer]) {
+    fileprivate init(table: ServerNames, others: [OpaquePointer]) {
         self.table = table
         unsafe self.others = others
     }
@@ -149,7 +149,7 @@ final class TLSServerContext: Sendable {
             throw error
         }
         let choices = unsafe CertificateChoices(
-            table: NameTable(plan.names, hash: hash), others: others)
+            table: ServerNames(plan.names, hash: hash), others: others)
         unsafe base = try Self.make(settings, plan, plan.groups[0], hash, keyLog, choices: choices)
     }
 

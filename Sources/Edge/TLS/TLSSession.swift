@@ -267,6 +267,19 @@ extension TLSSession {
         unsafe ServerAttachment.borrow(from: SSL_get_SSL_CTX(ssl)) { $0.covers(host) } ?? false
     }
 
+    /// Server's side: whether a request for a host may come over this connection: it is the name the
+    /// client opened it for, or one that the certificates cover, or the client named none.
+    func admits(_ host: Bytes) -> Bool {
+        withServerName { name in
+            guard name.count == host.count else { return coversHost(host) }
+            for index in 0..<name.count
+            where ASCII.lowercase(name[index]) != ASCII.lowercase(host[index]) {
+                return coversHost(host)
+            }
+            return true
+        } ?? true
+    }
+
     /// Server's side: which of the settings' certificates was presented, from 0; when a session was
     /// resumed, the one that stands first for the name.
     var certificateIndex: Int? {

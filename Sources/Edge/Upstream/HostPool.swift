@@ -1,6 +1,7 @@
 // One worker's connections to one host.
 
 import DequeModule
+import Synchronization
 
 /// A worker's part of a host client: its connections, and who waits for one.
 ///

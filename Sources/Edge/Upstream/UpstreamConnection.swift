@@ -103,6 +103,9 @@ struct UpstreamConnection: ~Copyable {
     @inline(__always)
     var hasStreamCapacity: Bool {
         guard phase == .ready, isHTTP2, !isDraining else { return false }
-        return (session?.streamCapacity ?? 0) > 0
+        guard let open = session?.openStreams, let most = session?.streamCapacity else {
+            return false
+        }
+        return open < most
     }
 }

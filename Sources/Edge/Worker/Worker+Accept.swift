@@ -61,7 +61,9 @@ extension Worker {
         control.frontOpened()
         front[].isTrusted =
             peer.family != .unix
-            && snapshot.front.trusted.contains { $0.contains(peer) }
+            && snapshot.front.trusted.contains { range in
+                peer.withAddressBytes { range.contains($0) }
+            }
         if let tls = runtime.tls {
             front[].isSecure = true
             front[].transport.tls = TLSSession(server: tls, wire: front[].transport.wire)

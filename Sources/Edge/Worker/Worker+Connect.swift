@@ -1,5 +1,8 @@
 // From a host to a connection: reuse, share, dial, wait.
 
+import DequeModule
+import Synchronization
+
 extension Worker {
     /// This worker's pool for a route and id, made now if need be.
     func findPool(_ runtime: RouteRuntime, _ id: Bytes) -> Ref<HostPool>? {

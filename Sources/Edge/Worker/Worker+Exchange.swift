@@ -1,5 +1,7 @@
 // An exchange's life: begun, routed, answered, ended.
 
+import Synchronization
+
 extension Worker {
     /// A new exchange for a request's head, which it owns from now on; nil when there is no room.
     func beginExchange(
@@ -83,7 +85,7 @@ extension Worker {
     private func isAuthorityCovered(_ front: Ref<FrontConnection>, _ head: Ref<Head>) -> Bool {
         let authority = head[].bytes(head[].authority)
         guard !authority.isEmpty else { return true }
-        return front[].transport.tls?.admits(authority) ?? true
+        return front[].transport.tls?.admits(authority.withoutPort) ?? true
     }
 
     /// Moves an exchange's deadline: something happened.
@@ -278,7 +280,7 @@ struct AddressText: ~Copyable {
                 count += 1
             }
             unsafe base[count] = UInt8(ascii: ":")
-            count += 1 + unsafe writeDecimal(UInt64(address.port), to: base + count + 1)
+            count += unsafe 1 + writeDecimal(UInt64(address.port), to: base + count + 1)
             return unsafe Bytes(base, count: count)
         }
     }

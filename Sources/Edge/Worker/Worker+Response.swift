@@ -1,5 +1,7 @@
 // From the upstream's answer, or from the proxy's own, to the client.
 
+import Synchronization
+
 extension Worker {
     // MARK: the upstream's answer
 

@@ -1,5 +1,7 @@
 // Connections to services: from the dial to the close, and what they carry.
 
+import Synchronization
+
 extension Worker {
     func upstreamEvent(_ upstream: Ref<UpstreamConnection>, _ readiness: Readiness) {
         let hangsUp = !readiness.isDisjoint(with: .hangUp)

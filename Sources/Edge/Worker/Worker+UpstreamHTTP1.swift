@@ -1,5 +1,7 @@
 // HTTP/1.1 services.
 
+import Synchronization
+
 extension Worker {
     func receivedUpstreamHTTP1(_ upstream: Ref<UpstreamConnection>, _ bytes: Bytes) {
         if upstream[].input.isEmpty {

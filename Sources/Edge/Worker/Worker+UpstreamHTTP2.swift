@@ -1,5 +1,7 @@
 // HTTP/2 services.
 
+import Synchronization
+
 extension Worker {
     func receivedUpstreamHTTP2(_ upstream: Ref<UpstreamConnection>, _ bytes: Bytes) {
         do throws(HTTP2Failure) {

@@ -80,7 +80,7 @@ final class Worker {
         upstreams = .allocate(Slab(kind: .upstream, capacity: seed.maxUpstreams))
         exchanges = .allocate(Slab(kind: .exchange, capacity: 1 << 20))
         pools = .allocate(Slab(kind: .pool, capacity: seed.maxPools))
-        table = .allocate(PoolTable(seed: ProcessFigures.randomSeed()))
+        table = .allocate(PoolTable(seed: SystemProcess.randomSeed()))
         http2 = .allocate(HTTP2Memory())
         resolver = .allocate(try Resolver(cache: seed.names, worker: seed.index, loop: loop))
         registry = seed.registry

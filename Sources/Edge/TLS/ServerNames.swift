@@ -4,7 +4,7 @@
 ///
 /// `*.example.com` is kept as `.example.com`, so that a wildcard look-up is the name without its
 /// first label. Keys are in lower case and without a trailing dot.
-struct NameTable: Sendable {
+struct ServerNames: Sendable {
     private struct Entry {
         var hash: UInt64
         var start: UInt32

@@ -19,8 +19,8 @@ struct NameEntry {
     var asker = 0
     var waiting: [Int] = []
     fileprivate(set) var standing = Standing.asked
-    fileprivate var previous = NameTable.none
-    fileprivate var next = NameTable.none
+    fileprivate var previous = CachedNames.none
+    fileprivate var next = CachedNames.none
 
     /// Whether an expired answer is to be used because renewing it failed.
     func isUsableStale(_ now: Instant) -> Bool {
@@ -31,12 +31,12 @@ struct NameEntry {
 /// Entries by name, with a queue of the answered and one of the failed, least recently used first.
 ///
 ///     full ─► dead answers ─► failures ─► answers           (a scan of ids evicts its own failures)
-struct NameTable {
+struct CachedNames {
     fileprivate static let none = -1
 
     private struct Queue {
-        var head = NameTable.none
-        var tail = NameTable.none
+        var head = CachedNames.none
+        var tail = CachedNames.none
     }
 
     private let capacity: Int
@@ -101,7 +101,7 @@ struct NameTable {
         return true
     }
 
-    private mutating func append(_ index: Int, to queue: WritableKeyPath<NameTable, Queue>) {
+    private mutating func append(_ index: Int, to queue: WritableKeyPath<CachedNames, Queue>) {
         let tail = self[keyPath: queue].tail
         entries[index].previous = tail
         if tail == Self.none {
@@ -113,7 +113,7 @@ struct NameTable {
     }
 
     private mutating func unlink(_ index: Int) {
-        let queue: WritableKeyPath<NameTable, Queue>
+        let queue: WritableKeyPath<CachedNames, Queue>
         switch entries[index].standing {
         case .asked: return
         case .answered: queue = \.answered

@@ -1,0 +1,78 @@
+// What the control plane and the admin pages see of all workers.
+
+import Synchronization
+
+/// Facts of the whole process that any worker may ask for; shared by all.
+final class ControlView: Sendable {
+    private let fronts = Atomic<Int>(0)
+    private let draining = Atomic<Bool>(false)
+    let registry: Registry
+    let counters: Counters
+    let workers: Int
+    let start = WallTime.now()
+    let version: String
+
+    init(registry: Registry, counters: Counters, workers: Int, version: String) {
+        self.registry = registry
+        self.counters = counters
+        self.workers = workers
+        self.version = version
+    }
+
+    /// Front connections of all workers.
+    var frontConnections: Int { fronts.load(ordering: .relaxed) }
+    func frontOpened() { fronts.wrappingAdd(1, ordering: .relaxed) }
+    func frontClosed() { fronts.wrappingSubtract(1, ordering: .relaxed) }
+
+    var isDraining: Bool { draining.load(ordering: .relaxed) }
+    func beginDraining() { draining.store(true, ordering: .relaxed) }
+}
+
+/// A count of everything that lives, made by walking through it, worker by worker.
+///
+/// Whoever asks posts it to every worker; the last one to add its part tells worker 0.
+final class Census: Sendable {
+    struct Part: Sendable {
+        var live: [LedgerKind: Int] = [:]
+        var descriptors = 0
+        var bufferBytes = 0
+        var bufferFreeBytes = 0
+        var upstreamIdle = 0
+    }
+
+    private let parts = Mutex<[Part]>([])
+    private let remaining: Atomic<Int>
+    let purpose: AdminPage
+    /// The exchange that waits for the answer, in worker 0.
+    let exchange: Token
+
+    init(workers: Int, purpose: AdminPage, exchange: Token) {
+        remaining = Atomic(workers)
+        self.purpose = purpose
+        self.exchange = exchange
+    }
+
+    /// Adds one worker's part; true for the last.
+    func add(_ part: Part) -> Bool {
+        parts.withLock { $0.append(part) }
+        return remaining.wrappingSubtract(1, ordering: .acquiringAndReleasing).newValue == 0
+    }
+
+    /// All parts together.
+    var sum: Part {
+        parts.withLock { parts in
+            parts.reduce(into: Part()) { sum, part in
+                sum.live.merge(part.live, uniquingKeysWith: +)
+                sum.descriptors += part.descriptors
+                sum.bufferBytes += part.bufferBytes
+                sum.bufferFreeBytes += part.bufferFreeBytes
+                sum.upstreamIdle += part.upstreamIdle
+            }
+        }
+    }
+}
+
+/// Pages of the admin listener that need a census.
+enum AdminPage: Sendable {
+    case metrics, registry
+}

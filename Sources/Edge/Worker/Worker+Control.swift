@@ -1,0 +1,112 @@
+// What the control plane asks of a worker: new configurations, counts, and the end.
+
+extension Worker {
+    func receive(_ message: WorkerMessage) {
+        switch message {
+        case .reload(let snapshot, let listening): adopt(snapshot, listening)
+        case .drain(let until): beginDrain(until)
+        case .resolved: resolver[].delivered()
+        case .retired(let client): hostRetired(client)
+        case .capacity(let client): capacityFreed(client)
+        case .census(let census): count(for: census)
+        case .counted(let census): answerCensus(census)
+        }
+    }
+
+    /// Uses a new configuration from the next connection and request on. What is under way keeps
+    /// what it began with; pools whose key did not change live on.
+    private func adopt(
+        _ snapshot: Snapshot, _ listening: [(listener: Int, descriptor: Int32)]
+    ) {
+        let old = state[].snapshot
+        state[].snapshot = snapshot
+        for place in state[].listening.indices where state[].listening[place].descriptor >= 0 {
+            let name = old.listeners[state[].listening[place].listener].name
+            if let now = snapshot.listeners.firstIndex(where: { $0.name == name }) {
+                state[].listening[place].listener = now
+            } else {
+                stopListening(place)
+            }
+        }
+        for socket in listening {
+            try? listen(ListeningSocket(listener: socket.listener, descriptor: socket.descriptor))
+        }
+    }
+
+    // MARK: the drain
+
+    /// Accepts no more, says so to every client, and lets finish what runs.
+    ///
+    /// HTTP/1 clients are told with the next response; those that are idle get a moment to ask once
+    /// more, since a request may be on its way already. HTTP/2 clients get a first GOAWAY that
+    /// refuses nothing and, when they had time to see it, the final one (RFC 9113 §6.8).
+    private func beginDrain(_ until: Instant) {
+        guard !state[].isDraining else { return }
+        state[].isDraining = true
+        state[].drainUntil = until
+        for place in state[].listening.indices { stopListening(place) }
+        fronts[].forEach { front in
+            if front[].session != nil {
+                front[].session?.shutdownNotice()
+                front[].hasSentShutdown = true
+                counters.add(.goawaysSent)
+                markDirty(front)
+            }
+        }
+        while let idle = state[].oldestIdle { closeUpstream(idle, servesWaiters: false) }
+        let left = until - loop[].now
+        let pause = min(Duration.seconds(1), Duration(nanoseconds: max(0, left.nanoseconds / 2)))
+        loop[].timers.set(&state[].drainDeadline, Token(.control), at: loop[].now + pause)
+    }
+
+    /// First the moment of grace for those that were idle is over, later the grace period is.
+    func drainTicked() {
+        state[].drainStep += 1
+        if loop[].now >= state[].drainUntil {
+            fronts[].forEach { front in
+                state[].cut += max(1, front[].exchangeCount)
+                front[].closesAbruptly = front[].exchangeCount > 0
+                closeFront(front)
+            }
+            upstreams[].forEach { closeUpstream($0, servesWaiters: false) }
+            return
+        }
+        fronts[].forEach { front in
+            guard front[].spoken != .closed else { return }
+            if front[].session != nil {
+                front[].session?.goAway(code: HTTP2Code.noError)
+                markDirty(front)
+            } else if front[].exchangeCount == 0 {
+                if front[].input.isEmpty || front[].spoken == .handshaking { closeFront(front) }
+            }
+        }
+        loop[].timers.set(
+            &state[].drainDeadline, Token(.control),
+            at: min(state[].drainUntil, loop[].now + .milliseconds(250)))
+    }
+
+    /// Ends the loop once nothing is left.
+    func advanceDrain() {
+        guard fronts[].count == 0, exchanges[].count == 0 else { return }
+        upstreams[].forEach { closeUpstream($0, servesWaiters: false) }
+        guard upstreams[].count == 0 else { return }
+        loop[].timers.cancel(&state[].drainDeadline)
+        loop[].timers.cancel(&state[].acceptPause)
+        fronts[].reap()
+        upstreams[].reap()
+        exchanges[].reap()
+        endPools()
+        resolver[].shutDown()
+        state[].hasEnded = true
+    }
+
+    /// Lets every host client of this worker go.
+    private func endPools() {
+        pools[].forEach { pool in
+            if pool[].isInTable { table[].remove(pool) }
+            counters.close(.hostClient)
+            pools[].retire(pool[].token)
+        }
+        pools[].reap()
+    }
+}
