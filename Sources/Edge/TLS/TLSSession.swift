@@ -216,8 +216,7 @@ struct TLSSession: ~Copyable {
         ERR_clear_error()
     }
 
-    /// Gives OpenSSL's buffers back (about 34 KB) while the connection is idle; they return with
-    /// the next record.
+    /// Gives OpenSSL's record buffers back while idle; they return with the next record.
     ///
     /// Does nothing while a part of a record is held.
     mutating func releaseBuffers() { unsafe SSL_free_buffers(ssl) }
