@@ -66,29 +66,51 @@ struct LineCursor: ~Copyable {
         return (zeroes | (word &- (0x20 &* ones)) | word) & (0x80 &* ones)
     }
 
-    /// Text from a peer, escaped as the form asks.
+    /// Text from a peer, escaped as the form asks; up to 7 bytes beyond it are overwritten.
     @inline(__always)
     mutating func put(_ text: Bytes, as form: AccessFormat) {
         let raw = unsafe UnsafeRawPointer(text.base)
         let count = text.count
         var index = 0
-        while index &+ 8 <= count {
-            let word = unsafe raw.loadUnaligned(fromByteOffset: index, as: UInt64.self)
-            if Self.escapes(word) == 0 {
-                unsafe UnsafeMutableRawPointer(place).storeBytes(of: word, as: UInt64.self)
-                unsafe place += 8
-                index &+= 8
+        while index &+ 16 <= count {
+            let first = unsafe raw.loadUnaligned(fromByteOffset: index, as: UInt64.self)
+            let second = unsafe raw.loadUnaligned(fromByteOffset: index &+ 8, as: UInt64.self)
+            if Self.escapes(first) | Self.escapes(second) == 0 {
+                let target = unsafe UnsafeMutableRawPointer(place)
+                unsafe target.storeBytes(of: first, as: UInt64.self)
+                unsafe target.storeBytes(of: second, toByteOffset: 8, as: UInt64.self)
+                unsafe place += 16
             } else {
-                for _ in 0..<8 {
-                    unsafe putOne(text.base[index], as: form)
-                    index &+= 1
-                }
+                putRun(text, index, 16, as: form)
             }
+            index &+= 16
         }
-        while index < count {
-            unsafe putOne(text.base[index], as: form)
-            index &+= 1
+        if index &+ 8 <= count {
+            let word = unsafe raw.loadUnaligned(fromByteOffset: index, as: UInt64.self)
+            putWord(word, 8, text, index, as: form)
+            index &+= 8
         }
+        let rest = count &- index
+        guard rest > 0 else { return }
+        guard count >= 8 else { return putRun(text, index, rest, as: form) }
+        // The last 8 bytes with those shifted out that have been written; plain letters above.
+        let last = unsafe raw.loadUnaligned(fromByteOffset: count &- 8, as: UInt64.self)
+        let filler: UInt64 = 0x6161_6161_6161_6161
+        let word = last &>> UInt64(64 &- rest &* 8) | filler &<< UInt64(rest &* 8)
+        putWord(word, rest, text, index, as: form)
+    }
+
+    @inline(__always)
+    private mutating func putWord(
+        _ word: UInt64, _ count: Int, _ text: Bytes, _ index: Int, as form: AccessFormat
+    ) {
+        guard Self.escapes(word) == 0 else { return putRun(text, index, count, as: form) }
+        unsafe UnsafeMutableRawPointer(place).storeBytes(of: word.littleEndian, as: UInt64.self)
+        unsafe place += count
+    }
+
+    private mutating func putRun(_ text: Bytes, _ start: Int, _ count: Int, as form: AccessFormat) {
+        for index in start..<start + count { unsafe putOne(text.base[index], as: form) }
     }
 
     @inline(__always)
@@ -236,6 +258,7 @@ extension AccessFormat {
     private static func putMilliseconds(_ duration: Duration?, _ line: inout LineCursor) {
         guard let duration else { return line.put("null") }
         let microseconds = UInt64(clamping: duration.nanoseconds) / 1000
+        if microseconds == 0 { return line.put("0.0") }
         let (whole, rest) = microseconds.quotientAndRemainder(dividingBy: 1000)
         line.put(number: whole)
         line.put(byte: UInt8(ascii: "."))

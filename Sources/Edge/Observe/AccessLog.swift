@@ -64,7 +64,8 @@ final class AccessLog: Sendable {
     /// The ring of one worker; valid as long as the log.
     func ring(_ worker: Int) -> AccessRing { rings[worker] }
 
-    /// Goes on with another sink, or without any; records appended before go to the old one.
+    /// Goes on with another sink, or without any; records appended before go to the old one,
+    /// those appended within the thread's current turn may.
     ///
     /// The first sink starts the thread, which keeps the log alive until `stop`.
     func use(_ sink: AccessSink?) throws(SystemError) {
