@@ -12,6 +12,42 @@ let minimalConfiguration = """
 
     """
 
+private let fullConfiguration = """
+    workers: 2
+    listeners:
+      - address: ":8443"
+        tls:
+          certificates:
+            - {certificate: a.pem, key: /keys/a.key}
+            - {certificate: b.pem, key: b.key, default: true}
+          min_version: 1.3
+          alpn: [http/1.1]
+          ticket_keys: tickets.bin
+          ticket_rotation: 1h30m
+          key_log: keys.log
+      - address: "[::1]:80"
+        redirect_to_https: true
+        redirect_port: 8443
+      - address: unix:/run/edge.sock
+    routes:
+      - path: /api
+        id: {segment: 2, pattern: "[a-z0-9]{1,20}"}
+        upstream: "https://id-{id}.apps:8080"
+        versions: ["2"]
+        host: upstream
+        tls: {ca: ca.pem, server_name: apps.internal, verify: false}
+        timeouts: {dial_timeout: 250ms, idle_timeout: 12h}
+      - path: /
+        upstream: http://127.0.0.1:3000
+        versions: [h2c]
+    upstream: {dial_timeout: 1s, response_timeout: 2s}
+    resolver: {servers: ["127.0.0.1:5353", "::1", "[::1]:54"], search: false}
+    trusted_proxies: ["10.0.0.0/8", "fd00::/8"]
+    access_log: {path: off, format: common}
+    admin: {address: "127.0.0.1:9090"}
+    log_level: debug
+    """
+
 @Suite("A configuration") struct ConfigurationTests {
     @Test("has the documented defaults")
     func defaults() throws {
@@ -54,42 +90,8 @@ let minimalConfiguration = """
 
     @Test("takes every option")
     func everything() throws {
-        let yaml = """
-            workers: 2
-            listeners:
-              - address: ":8443"
-                tls:
-                  certificates:
-                    - {certificate: a.pem, key: /keys/a.key}
-                    - {certificate: b.pem, key: b.key, default: true}
-                  min_version: 1.3
-                  alpn: [http/1.1]
-                  ticket_keys: tickets.bin
-                  ticket_rotation: 1h30m
-                  key_log: keys.log
-              - address: "[::1]:80"
-                redirect_to_https: true
-                redirect_port: 8443
-              - address: unix:/run/edge.sock
-            routes:
-              - path: /api
-                id: {segment: 2, pattern: "[a-z0-9]{1,20}"}
-                upstream: "https://id-{id}.apps:8080"
-                versions: ["2"]
-                host: upstream
-                tls: {ca: ca.pem, server_name: apps.internal, verify: false}
-                timeouts: {dial_timeout: 250ms, idle_timeout: 12h}
-              - path: /
-                upstream: http://127.0.0.1:3000
-                versions: [h2c]
-            upstream: {dial_timeout: 1s, response_timeout: 2s}
-            resolver: {servers: ["127.0.0.1:5353", "::1", "[::1]:54"], search: false}
-            trusted_proxies: ["10.0.0.0/8", "fd00::/8"]
-            access_log: {path: off, format: common}
-            admin: {address: "127.0.0.1:9090"}
-            log_level: debug
-            """
-        let configuration = try Configuration.parse(yaml, file: "x", folder: "/etc/edge")
+        let configuration = try Configuration.parse(
+            fullConfiguration, file: "x", folder: "/etc/edge")
         let tls = try #require(configuration.listeners[0].tls)
         #expect(tls.certificates.map { $0.certificate } == ["/etc/edge/a.pem", "/etc/edge/b.pem"])
         #expect(tls.certificates.map { $0.key } == ["/keys/a.key", "/etc/edge/b.key"])
