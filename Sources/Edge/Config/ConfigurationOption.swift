@@ -21,7 +21,10 @@ indirect enum OptionType: Sendable {
         case .duration(let range):
             "a duration from \(range.lowerBound.text) to \(range.upperBound.text)"
         case .boolean: "true or false"
-        case .choice(let words): words.map { "'\($0)'" }.joined(separator: " or ")
+        case .choice(let words):
+            words.count == 2
+                ? "'\(words[0])' or '\(words[1])'"
+                : "one of \(words.map { "'\($0)'" }.joined(separator: ", "))"
         case .text(let words): words
         case .file: "a file name"
         case .choices(let words): "a list of \(words.map { "'\($0)'" }.joined(separator: ", "))"

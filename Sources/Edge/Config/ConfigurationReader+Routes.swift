@@ -62,9 +62,8 @@ extension ConfigurationReader {
     private func versions(
         _ reader: SectionReader, _ template: UpstreamTemplate?
     ) -> ProtocolVersions? {
-        let given = reader.choices("versions")
-        let versions = given.map { ProtocolVersions(names: $0) } ?? [.http11, .http2]
-        guard given != nil, let template else { return versions }
+        let versions = reader.choices("versions").map { ProtocolVersions(names: $0) }
+        guard let versions, reader.isGiven("versions"), let template else { return versions }
         let place = reader.place(of: "versions")
         if template.scheme == .https, versions.contains(.h2c) {
             problems.add(place, "versions: 'h2c' is for http upstreams; for https, use '2'")

@@ -109,11 +109,12 @@ struct ConfigurationReader {
             problems.add(extra.place(of: "default"), "default: another certificate is the default")
         }
         let alpn = reader.choices("alpn")?.compactMap(TLSSettings.Application.init)
-        guard let version = reader.choice("min_version").flatMap(TLSSettings.Version.init),
+        guard let alpn,
+            let version = reader.choice("min_version").flatMap(TLSSettings.Version.init),
             let rotation = reader.duration("ticket_rotation")
         else { return nil }
         return TLSSettings(
-            certificates: certificates, minVersion: version, alpn: alpn ?? [.http2, .http11],
+            certificates: certificates, minVersion: version, alpn: alpn,
             ticketKeys: file(reader, "ticket_keys"), ticketRotation: rotation,
             keyLog: file(reader, "key_log"))
     }

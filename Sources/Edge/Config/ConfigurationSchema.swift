@@ -201,7 +201,7 @@ extension ConfigurationSchema {
                 "max_connections", .count(1...1_000_000), .value("8192"),
                 "Upstream connections in all."),
             .init(
-                "host_idle", .duration(wait), .value("10m"), "A host without traffic is forgotten."),
+                "host_idle", .duration(wait), .value("10m"), "Forget a host without traffic."),
         ])
 
     static let resolver = ConfigurationSection(

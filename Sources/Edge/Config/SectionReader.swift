@@ -133,12 +133,12 @@ struct SectionReader {
         }
     }
 
-    /// The words of a list, each once; nil when the option is not given or wrong.
+    /// The words of a list, each once; the default when the option is not given or wrong.
     func choices(_ name: String) -> [String]? {
         guard case .choices(let words) = section.option(name).type else {
             preconditionFailure("option '\(name)' is not a list of choices")
         }
-        guard let list = texts(name) else { return nil }
+        guard let list = texts(name) else { return defaultChoices(name) }
         var chosen: [String] = []
         for (text, node) in list {
             if !words.contains(text) {
@@ -150,7 +150,13 @@ struct SectionReader {
             }
         }
         if list.isEmpty { problems.add(place(of: name), "\(name): at least one is needed") }
-        return chosen.isEmpty ? nil : chosen
+        return chosen.isEmpty ? defaultChoices(name) : chosen
+    }
+
+    /// The declared default, a list in brackets.
+    private func defaultChoices(_ name: String) -> [String]? {
+        let words = fallback(name)?.split { "[], \"".contains($0) }
+        return words?.map { String($0) }
     }
 
     /// A mapping inside this one; reads all defaults when it is not given.

@@ -1,4 +1,4 @@
-// Patterns of ids: a small regular language, compiled at load to a table that is walked byte by byte.
+// Patterns of ids: a small regular language, compiled at load to a table.
 
 /// Why a pattern was refused, and at which byte of it.
 struct IDPatternError: Error, Equatable {
