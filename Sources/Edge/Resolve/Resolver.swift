@@ -66,8 +66,9 @@ struct Resolver: ~Copyable {
     /// Waiters that have not been told yet.
     var waiterCount: Int { names.count + isCompleted.count }
 
-    /// Looks a name up; on `.pending`, `waiter` will come out of `nextCompletion` once, and looks
-    /// again. A numeric address, with or without brackets, is its own answer.
+    /// Looks a name up.
+    ///
+    /// On `.pending`, `waiter` comes out of `nextCompletion` once, and looks again. A numeric address, with or without brackets, is its own answer.
     mutating func resolve(_ name: String, waiter: Token) -> NameLookup {
         forget(waiter)
         let key: String
@@ -138,8 +139,9 @@ struct Resolver: ~Copyable {
         return nil
     }
 
-    /// Ends every query; whoever waits for one is told, and finds `.unavailable` or another
-    /// worker's answer. To be called before the loop ends.
+    /// Ends every query.
+    ///
+    /// Whoever waits is told, and finds `.unavailable` or another worker's answer. To be called before the loop ends.
     mutating func shutDown() {
         isShutDown = true
         absolute.close()
