@@ -29,6 +29,9 @@ struct ExchangePolicy: BitwiseCopyable {
     var dialTimeout = Duration.seconds(3)
     var handshakeTimeout = Duration.seconds(5)
     var keepalive = Duration.seconds(60)
+    /// The client may be silent for so long within a request, or not reading within a response.
+    var bodyTimeout = Duration.seconds(60)
+    var writeTimeout = Duration.seconds(60)
     var maxConnections = 256
     var maxInFlight = 1024
     var maxQueue = 1024

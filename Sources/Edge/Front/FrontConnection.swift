@@ -119,6 +119,15 @@ struct FrontConnection: ~Copyable {
     /// Bytes towards the client that the kernel has not taken.
     @inline(__always)
     var buffered: Int { output.count + transport.pending }
+
+    /// Sends what waits.
+    @inline(__always)
+    mutating func flush() -> TransportFlush { transport.flush(&output) }
+
+    /// Has HTTP/2 write its frames behind the output, up to `limit` bytes; true when more waits.
+    mutating func writeFrames(upTo limit: Int) throws(HTTP2Failure) -> Bool {
+        try session?.write(into: &output, upTo: limit) ?? false
+    }
 }
 
 extension Ref<FrontConnection> {

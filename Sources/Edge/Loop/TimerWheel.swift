@@ -38,8 +38,9 @@ struct TimerWheel: ~Copyable {
     private let heads: UnsafeMutablePointer<UInt32>
     private let occupied: UnsafeMutablePointer<UInt64>
     private var current: Int64
-    /// Deadlines in the wheel.
+    /// Deadlines in the wheel, and those ever put into it.
     private(set) var count = 0
+    private(set) var opened: UInt64 = 0
 
     init(now: Instant) {
         unsafe nodes = .allocate(capacity: 256)
@@ -160,6 +161,7 @@ struct TimerWheel: ~Copyable {
 
     private mutating func take(_ token: Token) -> UInt32 {
         count += 1
+        opened &+= 1
         var index = free
         if index != 0 {
             free = unsafe nodes[Int(index)].next

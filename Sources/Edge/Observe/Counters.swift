@@ -80,6 +80,14 @@ struct WorkerCounters: BitwiseCopyable, @unchecked Sendable {
     @inline(__always)
     func open(_ kind: LedgerKind) { bump(CounterLayout.opened &+ kind.rawValue, 1) }
 
+    /// Adds what a part of the worker has counted by itself.
+    func open(_ kind: LedgerKind, _ count: UInt64) { bump(CounterLayout.opened &+ kind.rawValue, count) }
+    func close(_ kind: LedgerKind, _ count: UInt64) { bump(CounterLayout.closed &+ kind.rawValue, count) }
+
+    /// This thread's own counts of one kind.
+    func opened(_ kind: LedgerKind) -> UInt64 { read(CounterLayout.opened + kind.rawValue) }
+    func closed(_ kind: LedgerKind) -> UInt64 { read(CounterLayout.closed + kind.rawValue) }
+
     @inline(__always)
     func close(_ kind: LedgerKind) { bump(CounterLayout.closed &+ kind.rawValue, 1) }
 

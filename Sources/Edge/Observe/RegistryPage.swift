@@ -39,6 +39,13 @@ struct LedgerRow: Equatable, Sendable {
         self.walk = walk
     }
 
+    init(_ kind: LedgerKind, opened: UInt64, closed: UInt64, walk: Int?) {
+        self.kind = kind
+        self.opened = opened
+        self.closed = closed
+        self.walk = walk
+    }
+
     var live: Int64 { Int64(bitPattern: opened &- closed) }
     var hasDrifted: Bool { walk.map { Int64($0) != live } ?? (live < 0) }
 }

@@ -66,6 +66,8 @@ final class Registry: Sendable {
         }
     }
 
+    var limits: RegistryLimits { table.withLock { $0.limits } }
+
     func setLimits(_ limits: RegistryLimits) {
         table.withLock { $0.limits = limits }
         maxConnections.store(limits.maxConnections, ordering: .relaxed)

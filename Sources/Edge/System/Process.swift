@@ -31,6 +31,23 @@ enum SystemProcess {
 
 /// Files, as far as the control plane writes them.
 enum FileSystem {
+    /// The whole content of a file; nil when it cannot be read.
+    static func read(_ path: String) -> [UInt8]? {
+        let descriptor = unsafe open(path, O_RDONLY | O_CLOEXEC)
+        guard descriptor >= 0 else { return nil }
+        defer { Socket.close(descriptor) }
+        var content: [UInt8] = []
+        var piece = [UInt8](repeating: 0, count: 65_536)
+        while true {
+            let count = unsafe piece.withUnsafeMutableBytes {
+                unsafe Glibc.read(descriptor, $0.baseAddress, $0.count)
+            }
+            if count < 0 { return nil }
+            if count == 0 { return content }
+            content.append(contentsOf: piece[..<count])
+        }
+    }
+
     /// Writes a file so that whoever sees its name sees all of it.
     static func writeAtomically(_ bytes: [UInt8], to path: String) throws(SystemFailure) {
         let temporary = path + ".new"

@@ -187,6 +187,11 @@ enum Socket {
     /// Says that we shall send no more; the peer may still.
     static func shutdownWriting(_ descriptor: Int32) { _ = shutdown(descriptor, Int32(SHUT_WR)) }
 
+    /// Another descriptor for the same socket.
+    static func duplicate(_ descriptor: Int32) throws(SystemFailure) -> Int32 {
+        try check(fcntl(descriptor, F_DUPFD_CLOEXEC, 0), "fcntl")
+    }
+
     static func close(_ descriptor: Int32) { _ = Glibc.close(descriptor) }
 
     /// The address a socket is bound to.

@@ -58,7 +58,10 @@ struct Transport: ~Copyable {
     @inline(__always)
     var mayHoldMore: Bool {
         if !wire[].isDrained { return !wire[].hasEnded }
-        return tls?.hasBuffered ?? false
+        switch tls {
+        case .some(let session): return session.hasBuffered
+        case nil: return false
+        }
     }
 
     /// An event said that there is something to read, or that the peer has ended its side.
@@ -76,12 +79,14 @@ struct Transport: ~Copyable {
     mutating func read(
         into place: UnsafeMutablePointer<UInt8>, capacity: Int
     ) -> TransportRead {
-        guard tls != nil else { return unsafe readPlain(into: place, capacity: capacity) }
-        switch unsafe tls?.read(into: place, capacity: capacity) {
+        guard let outcome = unsafe tls?.read(into: place, capacity: capacity) else {
+            return unsafe readPlain(into: place, capacity: capacity)
+        }
+        switch outcome {
         case .bytes(let count):
             bytesIn &+= UInt64(count)
             return .bytes(count)
-        case .wantsRead, nil: return .wouldBlock
+        case .wantsRead: return .wouldBlock
         case .closed(let clean): return .ended(isClean: clean)
         case .failed(let failure): return .failed(failure)
         }

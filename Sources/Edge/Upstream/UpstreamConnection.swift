@@ -99,13 +99,22 @@ struct UpstreamConnection: ~Copyable {
     @inline(__always)
     var buffered: Int { output.count + transport.pending }
 
+    /// Sends what waits.
+    @inline(__always)
+    mutating func flush() -> TransportFlush { transport.flush(&output) }
+
+    /// Has HTTP/2 write its frames behind the output, up to `limit` bytes; true when more waits.
+    mutating func writeFrames(upTo limit: Int) throws(HTTP2Failure) -> Bool {
+        try session?.write(into: &output, upTo: limit) ?? false
+    }
+
     /// Whether another stream may begin on it.
     @inline(__always)
     var hasStreamCapacity: Bool {
         guard phase == .ready, isHTTP2, !isDraining else { return false }
-        guard let open = session?.openStreams, let most = session?.streamCapacity else {
-            return false
+        switch session {
+        case .some(let session): return session.openStreams < session.streamCapacity
+        case nil: return false
         }
-        return open < most
     }
 }

@@ -33,7 +33,10 @@ final class ControlView: Sendable {
 /// Whoever asks posts it to every worker; the last one to add its part tells worker 0.
 final class Census: Sendable {
     struct Part: Sendable {
+        /// Found by the walk, and counted by the same thread in the same moment.
         var live: [LedgerKind: Int] = [:]
+        var opened: [LedgerKind: UInt64] = [:]
+        var closed: [LedgerKind: UInt64] = [:]
         var descriptors = 0
         var bufferBytes = 0
         var bufferFreeBytes = 0
@@ -63,6 +66,8 @@ final class Census: Sendable {
         parts.withLock { parts in
             parts.reduce(into: Part()) { sum, part in
                 sum.live.merge(part.live, uniquingKeysWith: +)
+                sum.opened.merge(part.opened, uniquingKeysWith: &+)
+                sum.closed.merge(part.closed, uniquingKeysWith: &+)
                 sum.descriptors += part.descriptors
                 sum.bufferBytes += part.bufferBytes
                 sum.bufferFreeBytes += part.bufferFreeBytes

@@ -71,11 +71,28 @@ extension Worker {
             .timer: loop[].timers.count,
             .resolverQuery: Int(resolver[].queriesOpened - resolver[].queriesClosed),
         ]
+        publishCounts()
+        for kind in LedgerKind.allCases {
+            part.opened[kind] = counters.opened(kind)
+            part.closed[kind] = counters.closed(kind)
+        }
         part.descriptors =
             fronts + upstreams + state[].listening.count { $0.descriptor >= 0 }
         part.bufferBytes = buffers[].bytesInUse
         part.bufferFreeBytes = buffers[].bytesFree
         if census.add(part) { mailboxes[0].post(.counted(census)) }
+    }
+
+    /// Adds to the ledger what the timer wheel and the resolver count by themselves.
+    func publishCounts() {
+        let timers = loop[].timers.opened
+        let closed = timers - UInt64(loop[].timers.count)
+        counters.open(.timer, timers - counters.opened(.timer))
+        counters.close(.timer, closed - counters.closed(.timer))
+        counters.open(
+            .resolverQuery, UInt64(resolver[].queriesOpened) - counters.opened(.resolverQuery))
+        counters.close(
+            .resolverQuery, UInt64(resolver[].queriesClosed) - counters.closed(.resolverQuery))
     }
 
     /// Everyone was counted: the page can be written.
@@ -93,7 +110,7 @@ extension Worker {
             let page = MetricsPage.render(metricsView(sum, totals))
             page.withBytes { answer(exchange, head, Bytes(MetricsPage.contentType), $0) }
         case .registry:
-            let page = RegistryPage.render(registryView(sum, totals))
+            let page = RegistryPage.render(registryView(sum))
             page.withBytes { answer(exchange, head, Bytes(RegistryPage.contentType), $0) }
         }
     }
@@ -106,7 +123,6 @@ extension Worker {
         view.isDraining = control.isDraining
         view.registryHosts = registry.count
         view.registryHostLimit = registry.limits.maxHosts
-        view.registryEvictions = registry.evictions.load(ordering: .relaxed)
         view.upstreamIdle = sum.upstreamIdle
         view.waiting = sum.live[.waiter] ?? 0
         view.bufferBytes = sum.bufferBytes
@@ -114,7 +130,7 @@ extension Worker {
         return view
     }
 
-    private func registryView(_ sum: Census.Part, _ totals: CounterTotals) -> RegistryView {
+    private func registryView(_ sum: Census.Part) -> RegistryView {
         var view = RegistryView()
         let now = loop[].now.nanoseconds / 1_000_000
         view.hosts = registry.snapshot().map { Self.view($0, now: now) }
@@ -122,7 +138,11 @@ extension Worker {
         view.connections = registry.connections.load(ordering: .relaxed)
         view.evictions = registry.evictions.load(ordering: .relaxed)
         view.unpooled = registry.unpooled.load(ordering: .relaxed)
-        view.ledger = LedgerKind.allCases.map { LedgerRow($0, totals, walk: sum.live[$0]) }
+        view.ledger = LedgerKind.allCases.map { kind in
+            LedgerRow(
+                kind, opened: sum.opened[kind] ?? 0, closed: sum.closed[kind] ?? 0,
+                walk: sum.live[kind])
+        }
         view.openDescriptors = ProcessFigures.openDescriptors() ?? 0
         return view
     }

@@ -8,7 +8,7 @@ extension Worker {
     func findPool(_ runtime: RouteRuntime, _ id: Bytes) -> Ref<HostPool>? {
         // The expanded host stands in the scratch of routing, whose bytes are no longer needed.
         let place = unsafe state[].routing.reserve(Limits.hostBytes + 64)
-        let count = unsafe runtime.template.expandHost(id: id, into: place)
+        let count = runtime.template.expandHost(id: id, into: place)
         let host = unsafe Bytes(place, count: count)
         defer { state[].routing.releaseUnused() }
         let hash = table[].hash(runtime.identityNumber, host)

@@ -97,6 +97,7 @@ extension Worker {
         exchanges[].reap()
         endPools()
         resolver[].shutDown()
+        publishCounts()
         state[].hasEnded = true
     }
 

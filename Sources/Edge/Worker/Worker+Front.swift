@@ -85,7 +85,7 @@ extension Worker {
         case .failed, nil:
             counters.add(.handshakesFailed)
             // The alert that says why.
-            _ = front[].transport.flush(&front[].output)
+            _ = front[].flush()
             closeFront(front)
             return false
         }
@@ -117,7 +117,7 @@ extension Worker {
     func flushFront(_ front: Ref<FrontConnection>) {
         guard front[].spoken != .closed else { return }
         if front[].session != nil { return flushHTTP2(front) }
-        let outcome = front[].transport.flush(&front[].output)
+        let outcome = front[].flush()
         frontFlushed(front, outcome)
         guard front[].spoken == .http1, front[].buffered < Limits.lowWater else { return }
         guard let exchange = exchanges[].resolve(front[].firstExchange),
@@ -154,7 +154,7 @@ extension Worker {
         }
         guard front[].deadlineKind != .linger else { return }
         front[].transport.tls?.closeNotify()
-        _ = front[].transport.flush(&front[].output)
+        _ = front[].flush()
         Socket.shutdownWriting(front[].transport.descriptor)
         setDeadline(front, .linger, .seconds(2))
         front[].isReadPaused = false
@@ -223,7 +223,7 @@ extension Worker {
         loop[].timers.cancel(&front[].deadline)
         if hadTLS, !front[].closesAbruptly, front[].output.isEmpty {
             front[].transport.tls?.closeNotify()
-            _ = front[].transport.flush(&front[].output)
+            _ = front[].flush()
         }
         front[].session = nil
         counters.add(.frontBytesOut, front[].transport.bytesOut)

@@ -117,15 +117,14 @@ extension Worker {
             if front[].buffered < Limits.highWater {
                 do throws(HTTP2Failure) {
                     wantsMore =
-                        try front[].session?.write(
-                            into: &front[].output, upTo: Limits.highWater) ?? false
+                        try front[].writeFrames(upTo: Limits.highWater)
                 } catch {
                     return closeFront(front)
                 }
             } else {
                 wantsMore = true
             }
-            outcome = front[].transport.flush(&front[].output)
+            outcome = front[].flush()
             handleEvents(front)
             guard front[].spoken != .closed else { return }
             if case .done = outcome, wantsMore { continue }

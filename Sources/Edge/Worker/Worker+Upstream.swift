@@ -34,8 +34,9 @@ extension Worker {
         let name = pool[].client.identity.key.serverName ?? pool[].client.host
         let wire = upstream[].transport.wire
         let sessions = pool[].client.sessions
-        upstream[].transport.tls = name.withBytes { name in
-            TLSSession(client: tls, wire: wire, serverName: name, alpn: alpn, sessions: sessions)
+        name.withBytes { name in
+            upstream[].transport.tls = TLSSession(
+                client: tls, wire: wire, serverName: name, alpn: alpn, sessions: sessions)
         }
         guard upstream[].transport.tls != nil else {
             return dialFailed(upstream, .internalError)
@@ -396,7 +397,7 @@ extension Worker {
         }
         if hadTLS, upstream[].output.isEmpty, upstream[].transport.pending == 0 {
             upstream[].transport.tls?.closeNotify()
-            _ = upstream[].transport.flush(&upstream[].output)
+            _ = upstream[].flush()
         }
         counters.add(.upstreamBytesOut, upstream[].transport.bytesOut)
         counters.add(.upstreamBytesIn, upstream[].transport.bytesIn)
@@ -462,7 +463,7 @@ extension Worker {
     func flushUpstream(_ upstream: Ref<UpstreamConnection>) {
         guard upstream[].phase == .ready || upstream[].phase == .handshaking else { return }
         if upstream[].session != nil { return flushUpstreamHTTP2(upstream) }
-        let outcome = upstream[].transport.flush(&upstream[].output)
+        let outcome = upstream[].flush()
         if case .failed = outcome, upstream[].phase == .ready {
             // The answer may have been sent before the connection broke: reading tells.
             upstream[].transport.noteReadable(endsSoon: true)

@@ -194,9 +194,9 @@ extension Worker {
         guard let exchange = exchanges[].resolve(front[].firstExchange),
             let upstream = exchange[].upstream
         else { return closeFront(front) }
-        _ = upstream[].transport.flush(&upstream[].output)
+        _ = upstream[].flush()
         exchange[].responseProgress = .complete
-        _ = front[].transport.flush(&front[].output)
+        _ = front[].flush()
         closeFront(front)
     }
 

@@ -106,13 +106,12 @@ extension Worker {
             if upstream[].buffered < Limits.highWater {
                 do throws(HTTP2Failure) {
                     wantsMore =
-                        try upstream[].session?.write(
-                            into: &upstream[].output, upTo: Limits.highWater) ?? false
+                        try upstream[].writeFrames(upTo: Limits.highWater)
                 } catch {
                     return upstreamLost(upstream, .protocolError)
                 }
             }
-            let outcome = upstream[].transport.flush(&upstream[].output)
+            let outcome = upstream[].flush()
             handleUpstreamEvents(upstream)
             guard upstream[].phase == .ready else { return }
             switch outcome {

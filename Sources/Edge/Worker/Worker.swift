@@ -1,5 +1,7 @@
 // One thread, one loop, everything it owns; and the order in which it works.
 
+import DequeModule
+
 /// What other threads tell a worker.
 enum WorkerMessage: Sendable {
     /// A configuration to use from now on, with the listening sockets it adds (position, socket)
@@ -31,9 +33,6 @@ struct WorkerSeed: Sendable {
     var counters: WorkerCounters
     var log: AccessRing
     var control: ControlView
-    var maxFronts: Int
-    var maxUpstreams: Int
-    var maxPools: Int
 }
 
 /// A listening socket of this worker.
@@ -71,15 +70,18 @@ final class Worker {
     /// Received plaintext; one read's worth, worked on before the next.
     let scratch: Ref<Scratch>
 
+    /// More of each kind than configuration can ask for; memory is taken as it is needed.
+    private static let slots = 1 << 18
+
     init(_ seed: WorkerSeed) throws {
         index = seed.index
         loop = .allocate(try EventLoop())
         buffers = .allocate(BufferPool())
         heads = .allocate(HeadPool(pool: buffers))
-        fronts = .allocate(Slab(kind: .front, capacity: seed.maxFronts))
-        upstreams = .allocate(Slab(kind: .upstream, capacity: seed.maxUpstreams))
+        fronts = .allocate(Slab(kind: .front, capacity: Worker.slots))
+        upstreams = .allocate(Slab(kind: .upstream, capacity: Worker.slots))
         exchanges = .allocate(Slab(kind: .exchange, capacity: 1 << 20))
-        pools = .allocate(Slab(kind: .pool, capacity: seed.maxPools))
+        pools = .allocate(Slab(kind: .pool, capacity: Worker.slots))
         table = .allocate(PoolTable(seed: SystemProcess.randomSeed()))
         http2 = .allocate(HTTP2Memory())
         resolver = .allocate(try Resolver(cache: seed.names, worker: seed.index, loop: loop))

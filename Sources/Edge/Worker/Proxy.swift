@@ -1,0 +1,299 @@
+// The control plane: start, reload, drain, end.
+
+import Logging
+import Synchronization
+
+/// What the process leaves behind.
+enum ProxyExit {
+    static let clean: Int32 = 0
+    static let notStarted: Int32 = 1
+    static let notDrained: Int32 = 2
+}
+
+/// A running proxy: its workers, and the one thread that steers them.
+///
+///     signals ─► control thread ─► mailboxes ─► workers
+///
+/// SIGHUP reloads in two phases: build everything and check everything, then hand it out. SIGTERM
+/// and SIGINT drain.
+final class Proxy {
+    let registry: Registry
+    let counters: Counters
+    let control: ControlView
+    private var configuration: Configuration
+    private let load: () throws(ConfigurationErrors) -> Configuration
+    private let builder: SnapshotBuilder
+    private let names: NameCache
+    private let log: AccessLog
+    private let mailboxes: [Mailbox<WorkerMessage>]
+    private var sockets = ListenerSockets()
+    private var snapshot: Snapshot
+    private var threads: [Thread] = []
+    private let outcome = Outcome()
+    private let level: ControlLogLevel
+    let logger: Logger
+
+    /// What ended workers report.
+    private final class Outcome: Sendable {
+        let cut = Atomic<Int>(0)
+        let failed = Atomic<Int>(0)
+    }
+
+    /// Prepares everything and binds every listener; nothing is served yet.
+    init(
+        _ configuration: Configuration, demonstration: [ListenAddress] = [],
+        load: @escaping () throws(ConfigurationErrors) -> Configuration
+    ) throws(StartFailure) {
+        self.configuration = configuration
+        self.load = load
+        _ = SystemProcess.raiseDescriptorLimit()
+        level = ControlLogLevel(Self.level(configuration.logLevel))
+        logger = ControlLog.logger(level)
+        let workers = configuration.workers
+        var mailboxes: [Mailbox<WorkerMessage>] = []
+        do throws(SystemFailure) {
+            for _ in 0..<workers { mailboxes.append(try Mailbox()) }
+        } catch {
+            throw StartFailure("\(error)")
+        }
+        self.mailboxes = mailboxes
+        let posts = mailboxes
+        registry = Registry(limits: Self.limits(configuration)) { client, workers in
+            for index in posts.indices where workers >> UInt64(index & 63) & 1 == 1 {
+                posts[index].post(.retired(client))
+            }
+        }
+        names = NameCache(Self.resolver(configuration.resolver), workers: workers) { worker in
+            posts[worker].post(.resolved)
+        }
+        counters = Counters(workers: workers)
+        control = ControlView(
+            registry: registry, counters: counters, workers: workers, version: ProxyVersion.text)
+        log = AccessLog(counters: counters)
+        let rotation = configuration.listeners.compactMap { $0.tls?.ticketRotation }.first
+        builder = SnapshotBuilder(registry: registry, rotation: rotation ?? .seconds(43_200))
+        snapshot = try builder.build(configuration)
+        for (listener, address) in Self.addresses(configuration) {
+            let bound = try sockets.bind(listener, address, workers: workers)
+            logger.info("listening on \(bound.address)")
+        }
+        try useLog(try openLog(configuration.accessLog))
+    }
+
+    // MARK: parts of a configuration
+
+    private static func addresses(
+        _ configuration: Configuration
+    ) -> [(String, ListenAddress)] {
+        configuration.listeners.map { ($0.address.text, $0.address) }
+            + (configuration.admin.map { [("admin " + $0.address.text, $0.address)] } ?? [])
+    }
+
+    private static func limits(_ configuration: Configuration) -> RegistryLimits {
+        RegistryLimits(
+            maxHosts: configuration.registry.maxHosts,
+            maxConnections: configuration.registry.maxConnections,
+            hostIdle: configuration.registry.hostIdle)
+    }
+
+    private static func resolver(_ options: ResolverOptions) -> ResolverSettings {
+        ResolverSettings(
+            servers: options.servers.map(\.text), usesSearch: options.search,
+            timeout: options.timeout, attempts: options.attempts, minTTL: options.minTTL,
+            maxTTL: options.maxTTL, negativeTTL: options.negativeTTL, stale: options.stale)
+    }
+
+    private static func level(_ level: LogLevel) -> Logger.Level {
+        Logger.Level(rawValue: level.rawValue) ?? .info
+    }
+
+    private func openLog(_ settings: AccessLogSettings) throws(StartFailure) -> AccessSink? {
+        guard let path = settings.path else { return nil }
+        do throws(SystemError) {
+            return try AccessSink.open(path, settings.format == .json ? .json : .common)
+        } catch {
+            throw StartFailure("access log \(path): \(error)")
+        }
+    }
+
+    private func useLog(_ sink: AccessSink?) throws(StartFailure) {
+        do throws(SystemError) {
+            try log.use(sink)
+        } catch {
+            throw StartFailure("access log: \(error)")
+        }
+    }
+
+    // MARK: start
+
+    /// Where listener `name` really listens.
+    func address(of name: String) -> String? { sockets.open[name]?.address }
+
+    /// Starts the workers.
+    func start() throws(StartFailure) {
+        for index in 0..<configuration.workers {
+            let listening = snapshot.listeners.enumerated().compactMap { place, listener in
+                sockets.open[listener.name].map { (listener: place, descriptor: $0.descriptors[index]) }
+            }
+            let seed = WorkerSeed(
+                index: index, snapshot: snapshot, listening: listening, registry: registry,
+                names: names, mailbox: mailboxes[index], mailboxes: mailboxes,
+                counters: counters[index], log: log.ring(index), control: control)
+            let outcome = outcome
+            let logger = logger
+            do throws(SystemFailure) {
+                threads.append(
+                    try Thread(name: "worker-\(index)") {
+                        do {
+                            let worker = try Worker(seed)
+                            worker.run()
+                            outcome.cut.wrappingAdd(worker.state[].cut, ordering: .relaxed)
+                            worker.destroy()
+                        } catch {
+                            outcome.failed.wrappingAdd(1, ordering: .relaxed)
+                            logger.critical("worker \(index) could not start: \(error)")
+                        }
+                    })
+            } catch {
+                throw StartFailure("cannot start a worker: \(error)")
+            }
+        }
+    }
+
+    /// Tells whoever waits that every listener is bound: pid and addresses as JSON.
+    func writeReadyFile(_ path: String) throws(StartFailure) {
+        let listeners = configuration.listeners.map { settings in
+            "\"\(sockets.open[settings.address.text]?.address ?? "")\""
+        }
+        let admin = configuration.admin.flatMap { sockets.open["admin " + $0.address.text]?.address }
+        let text =
+            "{\"pid\":\(SystemProcess.identifier),\"listeners\":[\(listeners.joined(separator: ","))],"
+            + "\"admin\":\(admin.map { "\"\($0)\"" } ?? "null")}\n"
+        do throws(SystemFailure) {
+            try FileSystem.writeAtomically(Array(text.utf8), to: path)
+        } catch {
+            throw StartFailure("\(path): \(error)")
+        }
+    }
+
+    // MARK: signals
+
+    /// Serves signals until the proxy has drained; returns the exit status.
+    func run() -> Int32 {
+        logger.info("ready", metadata: ["workers": "\(configuration.workers)", "pid": "\(SystemProcess.identifier)"])
+        while outcome.failed.load(ordering: .relaxed) == 0 {
+            switch Signals.wait(timeout: .seconds(1)) {
+            case Signals.reload: reload()
+            case Signals.reopen: reopenLog()
+            case Signals.terminate, Signals.interrupt: return drain()
+            default: registry.expire(now: Instant.now())
+            }
+        }
+        _ = drain()
+        return ProxyExit.notStarted
+    }
+
+    private func reopenLog() {
+        do throws(SystemError) {
+            try log.reopen()
+            logger.info("access log reopened")
+        } catch {
+            logger.error("access log not reopened: \(error)")
+        }
+    }
+
+    /// Builds and checks a new configuration, then puts it into force; on any error nothing changes.
+    func reload() {
+        do throws(StartFailure) {
+            let fresh = try loadAgain()
+            guard fresh.workers == configuration.workers else {
+                throw StartFailure("'workers' changes at a restart only")
+            }
+            let next = try builder.build(fresh)
+            let sink = try openLog(fresh.accessLog)
+            let added = try bindAdded(fresh)
+            // From here on nothing can fail.
+            commit(fresh, next, added, sink)
+            counters.control.add(.reloadsSucceeded)
+            logger.info("reloaded", metadata: ["generation": "\(next.generation)"])
+        } catch {
+            counters.control.add(.reloadsFailed)
+            for line in error.description.split(separator: "\n") {
+                logger.error("reload refused: \(line)")
+            }
+        }
+    }
+
+    private func loadAgain() throws(StartFailure) -> Configuration {
+        do throws(ConfigurationErrors) {
+            return try load()
+        } catch {
+            throw StartFailure(error.description)
+        }
+    }
+
+    /// Binds the listeners that are new; if one cannot be bound, none is.
+    private func bindAdded(_ fresh: Configuration) throws(StartFailure) -> [String] {
+        var added: [String] = []
+        do throws(StartFailure) {
+            for (name, address) in Self.addresses(fresh) where sockets.open[name] == nil {
+                let bound = try sockets.bind(name, address, workers: fresh.workers)
+                added.append(name)
+                logger.info("listening on \(bound.address)")
+            }
+            return added
+        } catch {
+            for name in added { sockets.discard(name) }
+            throw error
+        }
+    }
+
+    private func commit(
+        _ fresh: Configuration, _ next: Snapshot, _ added: [String], _ sink: AccessSink?
+    ) {
+        configuration = fresh
+        snapshot = next
+        level.current = Self.level(fresh.logLevel)
+        registry.setLimits(Self.limits(fresh))
+        if (try? log.use(sink)) == nil { logger.error("access log: the writer did not start") }
+        for index in mailboxes.indices {
+            let listening = next.listeners.enumerated().compactMap { place, listener in
+                added.contains(listener.name)
+                    ? sockets.open[listener.name].map {
+                        (listener: place, descriptor: $0.descriptors[index])
+                    } : nil
+            }
+            mailboxes[index].post(.reload(next, listening: listening))
+        }
+        let current = Set(next.listeners.map(\.name))
+        for name in Array(sockets.open.keys) where !current.contains(name) { sockets.release(name) }
+    }
+
+    /// Ends the proxy within the grace period and says what was still open.
+    func drain() -> Int32 {
+        control.beginDraining()
+        let grace = configuration.shutdown.grace
+        logger.info("draining", metadata: ["grace": "\(grace.seconds)s"])
+        let until = Instant.now() + grace
+        for mailbox in mailboxes { mailbox.post(.drain(until: until)) }
+        for thread in threads { thread.join() }
+        threads = []
+        for name in Array(sockets.open.keys) { sockets.release(name) }
+        log.stop()
+        let totals = counters.totals()
+        var left = outcome.cut.load(ordering: .relaxed)
+        if left > 0 { logger.warning("cut at the end of the grace period", metadata: ["open": "\(left)"]) }
+        for kind in LedgerKind.allCases where totals.live(kind) != 0 {
+            logger.error(
+                "leaked", metadata: ["kind": "\(kind.name)", "count": "\(totals.live(kind))"])
+            left += 1
+        }
+        logger.info("ended")
+        return left == 0 ? ProxyExit.clean : ProxyExit.notDrained
+    }
+}
+
+/// The version that is built.
+package enum ProxyVersion {
+    package static let text = "0.1.0"
+}
