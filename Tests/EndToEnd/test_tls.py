@@ -3,11 +3,10 @@
 import re
 import socket
 import ssl
-import subprocess
 
 import pytest
 
-from edge.clients import HTTP1, connect
+from edge.clients import HTTP1, connect, s_client
 from edge.waiting import until
 
 
@@ -34,14 +33,6 @@ def handshake(edge, authority, minimum=None, maximum=None, alpn=("h2", "http/1.1
             return {"version": secure.version(), "alpn": secure.selected_alpn_protocol(),
                     "cipher": secure.cipher()[0], "peer": secure.getpeercert(True),
                     "compression": secure.compression()}
-
-
-def s_client(edge, *arguments, seconds=15, name="localhost", sent=b"Q\n"):
-    """Runs `openssl s_client`; its output."""
-    command = ["openssl", "s_client", "-connect", f"127.0.0.1:{edge.port}", *map(str, arguments)]
-    command += ["-servername", name] if name else ["-noservername"]
-    done = subprocess.run(command, input=sent, capture_output=True, timeout=seconds)
-    return (done.stdout + done.stderr).decode(errors="replace")
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])

@@ -375,9 +375,9 @@ class Load:
     text: str
 
 
-def h2load(url, requests=None, clients=4, streams=1, uris=None, protocol=None, rate=None,
-           seconds=120, arguments=()):
-    """Runs h2load to its end; `uris` is a file of URIs taken in turn."""
+def h2load(url, requests=None, clients=4, streams=1, uris=None, protocol=None, seconds=120,
+           arguments=()):
+    """Runs h2load to its end; `uris` is a file of URIs that every client takes in turn."""
     command = ["h2load", "-c", str(clients), "-m", str(streams), *map(str, arguments)]
     if requests is not None:
         command += ["-n", str(requests)]
@@ -403,3 +403,12 @@ def parse_h2load(text):
         int(counts[1]), int(counts[4]), int(counts[5]), int(counts[6]),
         {n + 2: int(classes[n + 1]) for n in range(4)},
         float(finished[1]) * scale if finished else 0, text)
+
+
+def s_client(server, *arguments, seconds=15, name="localhost", sent=b"Q\n"):
+    """Runs `openssl s_client` against a server's port; its output."""
+    command = ["openssl", "s_client", "-connect", f"127.0.0.1:{server.port}",
+               *map(str, arguments)]
+    command += ["-servername", name] if name else ["-noservername"]
+    done = subprocess.run(command, input=sent, capture_output=True, timeout=seconds)
+    return (done.stdout + done.stderr).decode(errors="replace")

@@ -181,6 +181,22 @@ class Nghttpd(Server):
         return command + ["--no-tls", str(self.port)]
 
 
+class TLSServer(Server):
+    """`openssl s_server` with an ECDSA and an RSA certificate, which answers a status page."""
+
+    program = "openssl"
+
+    def __init__(self, folder, certificates):
+        self.certificates = certificates
+        super().__init__(folder)
+
+    def command(self):
+        first, second = self.certificates.ecdsa, self.certificates.rsa
+        return ["openssl", "s_server", "-accept", f"127.0.0.1:{self.port}", "-www", "-quiet",
+                "-cert", str(first.certificate), "-key", str(first.key),
+                "-dcert", str(second.certificate), "-dkey", str(second.key)]
+
+
 class BlackHole:
     """A listening socket that takes no connection: its queue is full, further SYNs are dropped."""
 
