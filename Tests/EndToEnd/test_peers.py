@@ -93,6 +93,13 @@ def test_a_stalled_stream_on_http2_takes_one_window(plain):
         stalled = client.start(path="/large?size=1000000")
         client.stalled.add(stalled)
         client.until(lambda: len(client.streams[stalled].body) == 65_535)
+        client.h2.increment_flow_control_window(1 << 20)
+        client.flush()
+        fast = client.start(path="/large?size=300000")
+        assert client.finish(fast).body == pattern(300_000)
+        uploading = client.start("POST", "/never", end=False)
+        client.send(uploading, b"x" * 10_000)
+        assert client.get("/hello").status == 200
 
 
 def test_idle_connections_are_closed_by_the_upstream(upstream_with):
