@@ -33,7 +33,8 @@ def test_metrics(edge):
     assert edge.metric("edge_requests_total", protocol="HTTP/1.1") == 5
     assert edge.metric("edge_front_connections_total") >= 11
     assert edge.metric("edge_handshakes_total", result="success") >= 11
-    dials, reused = edge.metric("edge_upstream_dials_total"), edge.metric("edge_upstream_reused_total")
+    dials = edge.metric("edge_upstream_dials_total")
+    reused = edge.metric("edge_upstream_reused_total")
     assert dials + reused == 10 and 3 <= dials <= 6
     assert edge.metric("edge_upstream_connections") == dials
     assert edge.metric("edge_registry_hosts") == 3
@@ -123,7 +124,8 @@ def test_a_slow_or_rude_client_of_admin_harms_nothing(edge):
     host, port = edge.admin.rsplit(":", 1)
     rude = [socket.create_connection((host, int(port)), 5) for _ in range(30)]
     for number, sock in enumerate(rude):
-        sock.sendall([b"GET /me", b"\0\0\0\0\r\n\r\n", b"GET /metrics HTTP/1.1\r\n\r\n"][number % 3])
+        sock.sendall([b"GET /me", b"\0\0\0\0\r\n\r\n",
+                      b"GET /metrics HTTP/1.1\r\n\r\n"][number % 3])
     assert edge.ask("/healthz") == (200, "ok\n")
     assert edge.curl("/api/hello?id=1").status == 200
     for sock in rude:

@@ -1,4 +1,4 @@
-"""When descriptors run out, accepting pauses instead of spinning, and goes on when some are free."""
+"""When descriptors run out, accepting pauses instead of spinning, and goes on afterwards."""
 
 import socket
 import time

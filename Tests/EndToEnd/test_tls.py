@@ -127,7 +127,8 @@ def test_sessions_survive_a_reload(edge, tmp_path):
     assert "Reused, TLS" in s_client(edge, "-ign_eof", "-sess_in", session, sent=request)
 
 
-def test_ticket_keys_from_a_file_are_shared_by_processes(edge_for, upstream, tmp_path, certificates):
+def test_ticket_keys_from_a_file_are_shared_by_processes(
+        edge_for, upstream, tmp_path, certificates):
     keys = tmp_path / "tickets.bin"
     keys.write_bytes(bytes(range(80)) + bytes(range(80, 160)))
     listeners = [{"address": "127.0.0.1:0", "tls": {
@@ -213,7 +214,8 @@ def test_verification_can_be_turned_off(edge_for, secure):
 
 
 def test_another_server_name_can_be_verified(edge_for, secure):
-    edge = edge_for(secure("other"), scheme="https", route={"tls": {"server_name": "other.example"}})
+    edge = edge_for(secure("other"), scheme="https",
+                    route={"tls": {"server_name": "other.example"}})
     assert edge.curl("/api/hello?id=1").status == 200
 
 

@@ -181,7 +181,7 @@ class Edge:
                    if sample == name and wanted <= its)
 
     def access_log(self, count=1, seconds=10, where=None):
-        """The parsed lines, once at least `count` of them (of those that `where` admits) are there."""
+        """The parsed lines that `where` admits, once at least `count` of them are there."""
         def lines():
             found = [line for line in self._log_lines() if where is None or where(line)]
             return found if len(found) >= count else None
