@@ -27,7 +27,7 @@ class Certificates:
         self.wildcard = issue("wildcard", ["*.apps.example"])
         self.other = issue("other", ["other.example"])
         self.renewed = issue("renewed", ["localhost", "edge.test", "127.0.0.1"])
-        self.expired = issue("expired", ["localhost"], expired=True)
+        self.expired = issue("expired", ["localhost", "*.apps.test"], expired=True)
         self.upstream = issue("upstream", ["*.apps.test", "*.wild.test", "localhost"])
         self.foreign = self.stranger.issue("foreign", ["*.apps.test", "localhost"])
 

@@ -73,7 +73,8 @@ def test_fields_of_one_connection_are_not_passed_on(seen, upstream):
     ask = seen()
     with ask.edge.http1() as client:
         client.request("GET", "/api/fields?id=1", fields=[
-            ("Connection", "X-Private, close, TE"), ("X-Private", "secret"), ("TE", "trailers, gzip"),
+            ("Connection", "X-Private, close, TE"), ("X-Private", "secret"),
+            ("TE", "trailers, gzip"),
             ("Keep-Alive", "timeout=9"), ("Proxy-Connection", "keep-alive"),
             ("Proxy-Authorization", "Basic eDp5"), ("Upgrade", "h2c"), ("X-Kept", "yes")])
         fields = {name.lower(): value for name, value in json.loads(client.read().body)}

@@ -141,13 +141,14 @@ MALFORMED = {
 
 @pytest.mark.parametrize("name", MALFORMED)
 def test_malformed_requests_get_400_and_the_connection_closes(client, front, name):
+    before = len(front.upstream.requests)
     smuggled = "GET /api/smuggled?id=1 HTTP/1.1\r\nHost: localhost\r\n\r\n"
     client.send(MALFORMED[name] + smuggled)
     response = client.read()
     assert response.status == 400, response
     assert "close" in response.get("connection", "")
     assert client.at_end()
-    assert not any("smuggled" in r.target for r in front.upstream.requests)
+    assert not any("smuggled" in r.target for r in front.upstream.requests[before:])
 
 
 def test_an_unknown_transfer_coding_is_501(client):

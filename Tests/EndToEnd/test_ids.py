@@ -57,8 +57,9 @@ BAD = {
     "id=042": "malformed", "id=00": "malformed", "id=1.0": "malformed", "id=1e3": "malformed",
     "id=0x1": "malformed", "id=9223372036854775808": "malformed", "id=--5": "malformed",
     "id=99999999999999999999999": "malformed", "id=%34%32": "malformed", "id=4%32": "malformed",
-    "id=42%00": "malformed", "id=42+": "malformed", "id=abc": "malformed", "id=1.evil.com": "malformed",
-    "id=1/../2": "malformed", "id=1%2f": "malformed", "id=42;id=43": "malformed", "id=1:80": "malformed",
+    "id=42%00": "malformed", "id=42+": "malformed", "id=abc": "malformed", "id=1/../2": "malformed",
+    "id=1.evil.com": "malformed", "id=1%2f": "malformed", "id=42;id=43": "malformed",
+    "id=1:80": "malformed",
     "id=1@evil.example": "malformed", "%69d=42": None, "id=42&%69d=43": None,
 }
 

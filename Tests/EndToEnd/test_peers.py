@@ -1,15 +1,16 @@
 """The peers against each other, without the proxy: what the other tests lean on."""
 
 import asyncio
+import re
 import subprocess
 
 import httpx
 import pytest
 
-from edge.certificates import Authority
-from edge.clients import HTTP1, HTTP2, Curl, Truncated, connect, h2load
+from edge.clients import HTTP1, HTTP2, Curl, Truncated, connect, h2load, s_client
 from edge.configuration import merged, yaml
-from edge.servers import BlackHole, Nghttpd, Nginx, SilentResolver, refused_port
+from edge.load import SteadyLoad
+from edge.servers import BlackHole, Nghttpd, Nginx, SilentResolver, TLSServer, refused_port
 from edge.upstream import pattern
 from edge.waiting import until
 
@@ -92,6 +93,13 @@ def test_a_stalled_stream_on_http2_takes_one_window(plain):
         stalled = client.start(path="/large?size=1000000")
         client.stalled.add(stalled)
         client.until(lambda: len(client.streams[stalled].body) == 65_535)
+        client.h2.increment_flow_control_window(1 << 20)
+        client.flush()
+        fast = client.start(path="/large?size=300000")
+        assert client.finish(fast).body == pattern(300_000)
+        uploading = client.start("POST", "/never", end=False)
+        client.send(uploading, b"x" * 10_000)
+        assert client.get("/hello").status == 200
 
 
 def test_idle_connections_are_closed_by_the_upstream(upstream_with):
@@ -178,3 +186,39 @@ def test_httpx_reaches_the_scripted_upstream_in_parallel(secure, certificates):
             return await asyncio.gather(*(client.get(url) for _ in range(50)))
     answers = asyncio.run(many())
     assert {a.http_version for a in answers} == {"HTTP/2"} and all(a.text for a in answers)
+
+
+def test_a_steady_load_accounts_for_every_request(secure, certificates):
+    class Direct:
+        port, authority = secure.port, certificates.authority
+    with SteadyLoad(Direct, ["/hello?id=1", "/hello?id=2"], rate=300) as load:
+        until(lambda: load.done >= 60)
+    assert load.statuses == {200: load.started} and not load.failures and not load.refused
+    assert len(secure.connections) == 1
+    secure.close()
+    with SteadyLoad(Direct, ["/hello"], rate=100) as load:
+        until(lambda: load.done >= 5)
+    assert load.refused == load.started and not load.statuses
+
+
+def test_h2load_takes_uris_in_turn(secure, tmp_path):
+    file = tmp_path / "uris"
+    file.write_text("".join(f"https://127.0.0.1:{secure.port}/hello?id={n}\n" for n in range(500)))
+    load = h2load(None, 500, 1, 16, file)
+    assert load.by_class[2] == 500
+    assert len({r.target for r in secure.requests}) == 500
+
+
+@pytest.mark.parametrize("version", ["-tls1_2", "-tls1_3"])
+def test_s_client_shows_key_types_and_resumption(keep, certificates, tmp_path, version):
+    server = keep(TLSServer(tmp_path / "server", certificates))
+    rsa = s_client(server, version, "-sigalgs", "RSA-PSS+SHA256:RSA+SHA256")
+    assert re.search(r"Peer signature type: RSA", rsa), rsa
+    ecdsa = s_client(server, version, "-sigalgs", "ECDSA+SHA256:RSA-PSS+SHA256:RSA+SHA256")
+    assert re.search(r"Peer signature type: ECDSA", ecdsa), ecdsa
+    session = tmp_path / "session.pem"
+    request = b"GET / HTTP/1.0\r\n\r\n"
+    first = s_client(server, version, "-ign_eof", "-sess_out", session, sent=request)
+    assert "New, TLS" in first and "200" in first
+    again = s_client(server, version, "-ign_eof", "-sess_in", session, sent=request)
+    assert "Reused, TLS" in again, again

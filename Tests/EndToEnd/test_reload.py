@@ -92,7 +92,8 @@ def unchanged(edge, certificates, *words):
 
 def test_a_broken_certificate_changes_nothing(edge_for, upstream, certificates, files):
     edge = edge_for(upstream, {"listeners": listener(files)})
-    files.certificate.write_text("-----BEGIN CERTIFICATE-----\nnonsense\n-----END CERTIFICATE-----\n")
+    files.certificate.write_text(
+        "-----BEGIN CERTIFICATE-----\nnonsense\n-----END CERTIFICATE-----\n")
     unchanged(edge, certificates, "live.pem")
     files.put(certificates.renewed)
     edge.reload()

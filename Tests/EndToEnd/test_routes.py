@@ -1,4 +1,4 @@
-"""Routes: longest prefix, segment bounds, dot segments, plain routes, redirects, plain listeners."""
+"""Routes: longest prefix, segment bounds, dot segments, plain routes, redirects."""
 
 import pytest
 
@@ -54,7 +54,8 @@ def test_matching_is_after_normalisation(upstreams, edge, target, mark):
     assert reached(upstreams, edge, target)[0] == mark
 
 
-@pytest.mark.parametrize("target", ["/../etc/passwd", "/api/../../x", "/%2e%2e/x", "/a%00b", "/%zz"])
+@pytest.mark.parametrize("target", [
+    "/../etc/passwd", "/api/../../x", "/%2e%2e/x", "/a%00b", "/%zz"])
 def test_paths_that_leave_the_root_or_make_no_sense(upstreams, edge, target):
     mark, _ = reached(upstreams, edge, target)
     assert mark in (400, "root"), "never another route"
@@ -109,7 +110,8 @@ def test_a_listener_redirects_to_https(edge, version):
 
 
 def test_a_redirect_to_the_standard_port_names_none(edge_for, upstream):
-    edge = edge_for(upstream, {"listeners": [{"address": "127.0.0.1:0", "redirect_to_https": True}]})
+    edge = edge_for(upstream, {"listeners": [
+        {"address": "127.0.0.1:0", "redirect_to_https": True}]})
     response = edge.curl("/p?q", scheme="http", version="1.1")
     assert response.get("location") == "https://localhost/p?q"
 

@@ -3,11 +3,10 @@
 import re
 import socket
 import ssl
-import subprocess
 
 import pytest
 
-from edge.clients import HTTP1, connect
+from edge.clients import HTTP1, connect, s_client
 from edge.waiting import until
 
 
@@ -34,14 +33,6 @@ def handshake(edge, authority, minimum=None, maximum=None, alpn=("h2", "http/1.1
             return {"version": secure.version(), "alpn": secure.selected_alpn_protocol(),
                     "cipher": secure.cipher()[0], "peer": secure.getpeercert(True),
                     "compression": secure.compression()}
-
-
-def s_client(edge, *arguments, seconds=15, name="localhost", sent=b"Q\n"):
-    """Runs `openssl s_client`; its output."""
-    command = ["openssl", "s_client", "-connect", f"127.0.0.1:{edge.port}", *map(str, arguments)]
-    command += ["-servername", name] if name else ["-noservername"]
-    done = subprocess.run(command, input=sent, capture_output=True, timeout=seconds)
-    return (done.stdout + done.stderr).decode(errors="replace")
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
@@ -136,7 +127,8 @@ def test_sessions_survive_a_reload(edge, tmp_path):
     assert "Reused, TLS" in s_client(edge, "-ign_eof", "-sess_in", session, sent=request)
 
 
-def test_ticket_keys_from_a_file_are_shared_by_processes(edge_for, upstream, tmp_path, certificates):
+def test_ticket_keys_from_a_file_are_shared_by_processes(
+        edge_for, upstream, tmp_path, certificates):
     keys = tmp_path / "tickets.bin"
     keys.write_bytes(bytes(range(80)) + bytes(range(80, 160)))
     listeners = [{"address": "127.0.0.1:0", "tls": {
@@ -222,7 +214,8 @@ def test_verification_can_be_turned_off(edge_for, secure):
 
 
 def test_another_server_name_can_be_verified(edge_for, secure):
-    edge = edge_for(secure("other"), scheme="https", route={"tls": {"server_name": "other.example"}})
+    edge = edge_for(secure("other"), scheme="https",
+                    route={"tls": {"server_name": "other.example"}})
     assert edge.curl("/api/hello?id=1").status == 200
 
 

@@ -14,7 +14,7 @@ QUICK = {"upstream": {"dial_timeout": "500ms", "response_timeout": "500ms", "idl
 
 
 def fails(edge, path, status, version="2", **options):
-    """Asserts a local error of this status, in the response and in the log; returns its log line."""
+    """Asserts a local error of this status, in response and log; returns its log line."""
     response = edge.curl(path, version=version, **options)
     assert response.status == status, response
     assert response.get("content-type").startswith("text/plain")

@@ -230,6 +230,7 @@ class HTTP2:
         self.h2.local_settings[h2.settings.SettingCodes.ENABLE_PUSH] = 0
         self.streams = {}
         self.goaway = None
+        self._pending = bytearray()
         self.ended = False
         self.stalled = set()
         self.settings = {}
@@ -299,10 +300,28 @@ class HTTP2:
         if not data:
             self.ended = True
             return False
-        for event in self.h2.receive_data(data):
+        for event in self.h2.receive_data(self._without_goaway(data)):
             self._received(event)
         self.flush()
         return True
+
+    def _without_goaway(self, data):
+        """Whole frames but GOAWAY: hyper-h2 takes nothing after one, though streams go on."""
+        self._pending += data
+        kept, at = bytearray(), 0
+        while len(self._pending) >= at + 9:
+            end = at + 9 + int.from_bytes(self._pending[at:at + 3], "big")
+            if len(self._pending) < end:
+                break
+            frame = self._pending[at:end]
+            if frame[3] == 7:
+                last = int.from_bytes(frame[9:13], "big") & 0x7FFF_FFFF
+                self.goaway = (int.from_bytes(frame[13:17], "big"), last)
+            else:
+                kept += frame
+            at = end
+        del self._pending[:at]
+        return bytes(kept)
 
     def _received(self, event):
         stream = getattr(event, "stream_id", None)
@@ -326,8 +345,6 @@ class HTTP2:
             response.complete = True
         elif isinstance(event, h2.events.StreamReset):
             response.error = int(event.error_code)
-        elif isinstance(event, h2.events.ConnectionTerminated):
-            self.goaway = (int(event.error_code), event.last_stream_id)
 
     def finish(self, stream, seconds=20):
         """Reads until the stream ended, was reset, or the connection is gone."""
@@ -375,9 +392,9 @@ class Load:
     text: str
 
 
-def h2load(url, requests=None, clients=4, streams=1, uris=None, protocol=None, rate=None,
-           seconds=120, arguments=()):
-    """Runs h2load to its end; `uris` is a file of URIs taken in turn."""
+def h2load(url, requests=None, clients=4, streams=1, uris=None, protocol=None, seconds=120,
+           arguments=()):
+    """Runs h2load to its end; `uris` is a file of URIs that every client takes in turn."""
     command = ["h2load", "-c", str(clients), "-m", str(streams), *map(str, arguments)]
     if requests is not None:
         command += ["-n", str(requests)]
@@ -403,3 +420,12 @@ def parse_h2load(text):
         int(counts[1]), int(counts[4]), int(counts[5]), int(counts[6]),
         {n + 2: int(classes[n + 1]) for n in range(4)},
         float(finished[1]) * scale if finished else 0, text)
+
+
+def s_client(server, *arguments, seconds=15, name="localhost", sent=b"Q\n"):
+    """Runs `openssl s_client` against a server's port; its output."""
+    command = ["openssl", "s_client", "-connect", f"127.0.0.1:{server.port}",
+               *map(str, arguments)]
+    command += ["-servername", name] if name else ["-noservername"]
+    done = subprocess.run(command, input=sent, capture_output=True, timeout=seconds)
+    return (done.stdout + done.stderr).decode(errors="replace")

@@ -42,6 +42,7 @@ class Edge:
             arguments = ["--config", self.file]
         self.expected_exit = 0
         self.last_registry = None
+        self.leaving = False
         self._control = open(self.control_path, "ab")
 
         def limit():
@@ -83,6 +84,7 @@ class Edge:
     # Life.
 
     def send(self, number):
+        self.leaving = self.leaving or number in (signal.SIGTERM, signal.SIGINT)
         self.process.send_signal(number)
 
     def reload(self, seconds=10, result="success"):
@@ -96,7 +98,7 @@ class Edge:
 
     def terminate(self, seconds=40):
         """Sends SIGTERM and returns the exit code."""
-        if self.process.poll() is None:
+        if self.process.poll() is None and not self.leaving:
             self.look()
             self.send(signal.SIGTERM)
         return self.wait(seconds)
@@ -179,7 +181,7 @@ class Edge:
                    if sample == name and wanted <= its)
 
     def access_log(self, count=1, seconds=10, where=None):
-        """The parsed lines, once at least `count` of them (of those that `where` admits) are there."""
+        """The parsed lines that `where` admits, once at least `count` of them are there."""
         def lines():
             found = [line for line in self._log_lines() if where is None or where(line)]
             return found if len(found) >= count else None

@@ -23,7 +23,8 @@ class Server:
     def __init__(self, folder):
         self.folder = Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
-        assert shutil.which(self.program), f"{self.program} is missing: Scripts/install-dependencies"
+        assert shutil.which(self.program), (
+            f"{self.program} is missing: Scripts/install-dependencies")
         for _ in range(5):
             self.port = reserve_port()
             self.log_path = self.folder / f"{self.program}.{self.port}.log"
@@ -71,7 +72,7 @@ class Server:
 
 
 class Resolver(Server):
-    """dnsmasq with `id-N.apps.test` at 127.0.0.(N+1) for N up to 60, and `*.wild.test` at 127.0.0.1.
+    """dnsmasq: `id-N.apps.test` is 127.0.0.(N+1) for N up to 60, `*.wild.test` is 127.0.0.1.
 
     Every other name under `.test` does not exist.
     """
@@ -179,6 +180,22 @@ class Nghttpd(Server):
             return command + [str(self.port), str(self.certificate.key),
                               str(self.certificate.certificate)]
         return command + ["--no-tls", str(self.port)]
+
+
+class TLSServer(Server):
+    """`openssl s_server` with an ECDSA and an RSA certificate, which answers a status page."""
+
+    program = "openssl"
+
+    def __init__(self, folder, certificates):
+        self.certificates = certificates
+        super().__init__(folder)
+
+    def command(self):
+        first, second = self.certificates.ecdsa, self.certificates.rsa
+        return ["openssl", "s_server", "-accept", f"127.0.0.1:{self.port}", "-www", "-quiet",
+                "-cert", str(first.certificate), "-key", str(first.key),
+                "-dcert", str(second.certificate), "-dkey", str(second.key)]
 
 
 class BlackHole:
