@@ -1,4 +1,105 @@
+// Arguments and exit statuses.
+
+import ArgumentParser
+import Edge
+
 @main
-struct EdgeProxy {
-    static func main() {}
+struct EdgeProxy: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "edge-proxy",
+        abstract: "A TLS-terminating HTTPS proxy that routes by id and reuses its connections.",
+        version: ProxyVersion.text,
+        subcommands: [Run.self, Check.self, Version.self])
+}
+
+extension EdgeProxy {
+    struct Run: ParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Serve, from a configuration file or from options.",
+            discussion: """
+                SIGHUP reloads configuration and certificates, SIGUSR1 reopens the access log, \
+                SIGTERM and SIGINT drain. Exit status: 0 drained, 1 not started, 2 something was \
+                still open at the end.
+                """)
+
+        @Option(name: .shortAndLong, help: "Configuration file (YAML).")
+        var config: String?
+        @Option(help: "Address to listen on: host:port, [v6]:port, :port or unix:/path.")
+        var listen: String?
+        @Option(help: "Certificate chain, PEM; without it plain HTTP is served.")
+        var certificate: String?
+        @Option(help: "Private key, PEM.")
+        var key: String?
+        @Option(help: "Path prefix whose requests carry the id in the query parameter 'id'.")
+        var idPath: String?
+        @Option(help: "Upstream, such as 'http://id-{id}.apps.svc.cluster.local'.")
+        var upstream: String?
+        @Option(help: "Admin listener, on loopback or a unix socket.")
+        var admin: String?
+        @Option(help: "Worker threads; one per core unless given.")
+        var workers: Int?
+        @Option(help: "DNS server, host:port; the system's unless given.")
+        var resolver: String?
+        @Option(help: "Access log file, or 'off'.")
+        var accessLog: String?
+        @Option(help: .hidden)
+        var readyFile: String?
+
+        func validate() throws {
+            guard config == nil else {
+                let others = [
+                    listen, certificate, key, idPath, upstream, admin, resolver, accessLog,
+                ]
+                guard others.allSatisfy({ $0 == nil }), workers == nil else {
+                    throw ValidationError("--config stands alone: put the options into the file")
+                }
+                return
+            }
+            guard listen != nil, idPath != nil, upstream != nil else {
+                throw ValidationError(
+                    "give --config FILE, or --listen, --id-path and --upstream")
+            }
+        }
+
+        func run() throws {
+            let source: EdgeCommand.Source
+            if let config {
+                source = .file(config)
+            } else {
+                source = .oneLine(
+                    EdgeCommand.OneLine(
+                        listen: listen ?? "", certificate: certificate, key: key,
+                        idPath: idPath ?? "", upstream: upstream ?? "", admin: admin,
+                        workers: workers, resolver: resolver, accessLog: accessLog))
+            }
+            throw ExitCode(EdgeCommand.run(source, readyFile: readyFile))
+        }
+    }
+
+    struct Check: ParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Check a configuration and the files it names, or list every option.")
+
+        @Option(name: .shortAndLong, help: "Configuration file (YAML).")
+        var config: String?
+        @Flag(help: "Print every option with its type, default and meaning.")
+        var options = false
+
+        func validate() throws {
+            if config == nil, !options {
+                throw ValidationError("give --config FILE or --options")
+            }
+        }
+
+        func run() throws {
+            if options { print(EdgeCommand.options()) }
+            if let config { throw ExitCode(EdgeCommand.check(config)) }
+        }
+    }
+
+    struct Version: ParsableCommand {
+        static let configuration = CommandConfiguration(abstract: "Print the version.")
+
+        func run() { print("edge-proxy \(ProxyVersion.text)") }
+    }
 }

@@ -72,10 +72,10 @@ struct FrontConnection: ~Copyable {
     var hasSentShutdown = false
     var requests: UInt64 = 0
     /// The peer's address as text, and where its part without the port stands.
-    private var peerText: [64 of UInt8] = .init(repeating: 0)
-    private var peerCount: UInt8 = 0
-    private var peerHostStart: UInt8 = 0
-    private var peerHostCount: UInt8 = 0
+    fileprivate var peerText: [64 of UInt8] = .init(repeating: 0)
+    fileprivate var peerCount: UInt8 = 0
+    fileprivate var peerHostStart: UInt8 = 0
+    fileprivate var peerHostCount: UInt8 = 0
 
     init(
         token: Token, purpose: ListenerPurpose, peer: SocketAddress, descriptor: Int32,
@@ -132,19 +132,17 @@ struct FrontConnection: ~Copyable {
 
 extension Ref<FrontConnection> {
     /// The client's address with its port; valid as long as the connection.
-    var peerBytes: Bytes { self[].peerText(withPort: true) }
+    var peerBytes: Bytes { text(from: 0, count: Int(self[].peerCount)) }
     /// The client's address alone.
-    var peerHost: Bytes { self[].peerText(withPort: false) }
-}
+    var peerHost: Bytes {
+        text(from: Int(self[].peerHostStart), count: Int(self[].peerHostCount))
+    }
 
-extension FrontConnection {
     // Pinned in its slab slot, so the text's address outlives the call.
-    fileprivate func peerText(withPort: Bool) -> Bytes {
-        let span = peerText.span
-        return unsafe span.withUnsafeBufferPointer { buffer in
-            guard let base = buffer.baseAddress else { return .empty }
-            if withPort { return unsafe Bytes(base, count: Int(peerCount)) }
-            return unsafe Bytes(base + Int(peerHostStart), count: Int(peerHostCount))
+    private func text(from start: Int, count: Int) -> Bytes {
+        unsafe withUnsafeMutablePointer(to: &pointer.pointee.peerText) { text in
+            let base = unsafe UnsafeRawPointer(text).assumingMemoryBound(to: UInt8.self)
+            return unsafe Bytes(base + start, count: count)
         }
     }
 }

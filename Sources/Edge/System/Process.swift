@@ -68,3 +68,11 @@ enum FileSystem {
         }
     }
 }
+
+/// The channel of errors before there is a log.
+enum StandardError {
+    static func write(_ text: String) {
+        let bytes = Array(text.utf8)
+        _ = unsafe bytes.withUnsafeBytes { unsafe Glibc.write(2, $0.baseAddress, $0.count) }
+    }
+}

@@ -30,7 +30,7 @@ final class ControlView: Sendable {
 
 /// A count of everything that lives, made by walking through it, worker by worker.
 ///
-/// Whoever asks posts it to every worker; the last one to add its part tells worker 0.
+/// Whoever asks posts it to every worker; the last one to add its part tells the worker that asked.
 final class Census: Sendable {
     struct Part: Sendable {
         /// Found by the walk, and counted by the same thread in the same moment.
@@ -46,13 +46,15 @@ final class Census: Sendable {
     private let parts = Mutex<[Part]>([])
     private let remaining: Atomic<Int>
     let purpose: AdminPage
-    /// The exchange that waits for the answer, in worker 0.
+    /// The exchange that waits for the answer, and the worker it belongs to.
     let exchange: Token
+    let worker: Int
 
-    init(workers: Int, purpose: AdminPage, exchange: Token) {
+    init(workers: Int, purpose: AdminPage, exchange: Token, worker: Int) {
         remaining = Atomic(workers)
         self.purpose = purpose
         self.exchange = exchange
+        self.worker = worker
     }
 
     /// Adds one worker's part; true for the last.

@@ -36,7 +36,7 @@ extension Worker {
 
     private func takeCensus(_ page: AdminPage, for exchange: Ref<Exchange>) {
         let census = Census(
-            workers: mailboxes.count, purpose: page, exchange: exchange[].token)
+            workers: mailboxes.count, purpose: page, exchange: exchange[].token, worker: index)
         for mailbox in mailboxes { mailbox.post(.census(census)) }
     }
 
@@ -80,7 +80,7 @@ extension Worker {
             fronts + upstreams + state[].listening.count { $0.descriptor >= 0 }
         part.bufferBytes = buffers[].bytesInUse
         part.bufferFreeBytes = buffers[].bytesFree
-        if census.add(part) { mailboxes[0].post(.counted(census)) }
+        if census.add(part) { mailboxes[census.worker].post(.counted(census)) }
     }
 
     /// Adds to the ledger what the timer wheel and the resolver count by themselves.
