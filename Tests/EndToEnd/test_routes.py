@@ -23,7 +23,7 @@ def edge(module_edges, configuration, upstreams, certificates):
             {"address": "127.0.0.1:0"},
             {"address": "127.0.0.1:0", "redirect_to_https": True, "redirect_port": 8443}],
         "routes": [plain("/", "root"), plain("/api", "api"), plain("/api/v2/deep", "deep"),
-                   plain("/exact/", "exact")]}))
+                   plain("/exact", "exact")]}))
 
 
 def reached(upstreams, edge, target, **options):

@@ -80,6 +80,8 @@ struct Exchange: ~Copyable {
     /// How the response's content is delimited towards an HTTP/1 client.
     var responseFraming = Framing.none
     var isWaiting = false
+    /// Part of the ledger.
+    var isCounted = true
     /// Counted in the pool's and the host's in-flight figures.
     var isInFlight = false
     /// The request asked for another protocol and may become a tunnel.

@@ -7,7 +7,7 @@ enum TransferCoding: UInt8 {
     case chunked
     /// A coding that the proxy does not implement.
     case unknown
-    /// Several lines or an empty one.
+    /// Several lines, an empty one, or `chunked` where it cannot be.
     case malformed
 }
 
@@ -91,8 +91,19 @@ struct FieldFacts: BitwiseCopyable {
         if coding != .absent || value.isEmpty {
             coding = .malformed
         } else {
-            coding = value.equalsIgnoringCase("chunked") ? .chunked : .unknown
+            coding = value.equalsIgnoringCase("chunked") ? .chunked : Self.otherCoding(value)
         }
+    }
+
+    /// `chunked` anywhere but once at the end is an error (RFC 9112 §6.1, §7), whatever else is said.
+    private static func otherCoding(_ value: Bytes) -> TransferCoding {
+        var chunked = 0
+        var endsChunked = false
+        value.forEachListElement { coding in
+            endsChunked = coding.equalsIgnoringCase("chunked")
+            if endsChunked { chunked += 1 }
+        }
+        return chunked > 1 || chunked == 1 && !endsChunked ? .malformed : .unknown
     }
 
     private mutating func noteTE(_ value: Bytes) {

@@ -220,7 +220,12 @@ struct HTTP2Session: ~Copyable {
         var list = HTTP2FieldList(memory)
         list.addStatus(head.status)
         list.addLines(head)
-        list.addContentLength(head.framing)
+        if head.framing == .none, let announced = head.announcedLength {
+            // What GET would have brought (RFC 9110 §8.6).
+            list.addContentLength(.length(announced))
+        } else {
+            list.addContentLength(head.framing)
+        }
         guard hasContent(outlet) else {
             return unsafe nghttp2_submit_response(handle, stream, list.base, list.count, nil) == 0
         }

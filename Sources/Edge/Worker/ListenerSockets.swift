@@ -103,3 +103,20 @@ struct ListenerSockets {
         if let path = bound.path { Socket.removeSocketFile(path) }
     }
 }
+
+extension Configuration {
+    /// Every listener, the admin's last, under a name that a reload finds again; several on port 0
+    /// of one address are told apart by their order.
+    var namedAddresses: [(name: String, address: ListenAddress)] {
+        var seen: [String: Int] = [:]
+        var named: [(name: String, address: ListenAddress)] = []
+        for settings in listeners {
+            let text = settings.address.text
+            let count = seen[text, default: 0] + 1
+            seen[text] = count
+            named.append((count == 1 ? text : "\(text) #\(count)", settings.address))
+        }
+        if let admin { named.append(("admin \(admin.address.text)", admin.address)) }
+        return named
+    }
+}

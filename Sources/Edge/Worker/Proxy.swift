@@ -73,7 +73,7 @@ final class Proxy {
         let rotation = configuration.listeners.compactMap { $0.tls?.ticketRotation }.first
         builder = SnapshotBuilder(registry: registry, rotation: rotation ?? .seconds(43_200))
         snapshot = try builder.build(configuration)
-        for (listener, address) in Self.addresses(configuration) {
+        for (listener, address) in configuration.namedAddresses {
             let bound = try sockets.bind(listener, address, workers: workers)
             logger.info("listening on \(bound.address)")
         }
@@ -81,13 +81,6 @@ final class Proxy {
     }
 
     // MARK: parts of a configuration
-
-    private static func addresses(
-        _ configuration: Configuration
-    ) -> [(String, ListenAddress)] {
-        configuration.listeners.map { ($0.address.text, $0.address) }
-            + (configuration.admin.map { [("admin " + $0.address.text, $0.address)] } ?? [])
-    }
 
     private static func limits(_ configuration: Configuration) -> RegistryLimits {
         RegistryLimits(
@@ -162,10 +155,9 @@ final class Proxy {
 
     /// Tells whoever waits that every listener is bound: pid and addresses as JSON.
     func writeReadyFile(_ path: String) throws(StartFailure) {
-        let listeners = configuration.listeners.map { settings in
-            "\"\(sockets.open[settings.address.text]?.address ?? "")\""
-        }
-        let admin = configuration.admin.flatMap { sockets.open["admin " + $0.address.text]?.address }
+        let addresses = configuration.namedAddresses.map { sockets.open[$0.name]?.address ?? "" }
+        let listeners = addresses.prefix(configuration.listeners.count).map { "\"\($0)\"" }
+        let admin = configuration.admin == nil ? nil : addresses.last
         let text =
             "{\"pid\":\(SystemProcess.identifier),\"listeners\":[\(listeners.joined(separator: ","))],"
             + "\"admin\":\(admin.map { "\"\($0)\"" } ?? "null")}\n"
@@ -236,7 +228,7 @@ final class Proxy {
     private func bindAdded(_ fresh: Configuration) throws(StartFailure) -> [String] {
         var added: [String] = []
         do throws(StartFailure) {
-            for (name, address) in Self.addresses(fresh) where sockets.open[name] == nil {
+            for (name, address) in fresh.namedAddresses where sockets.open[name] == nil {
                 let bound = try sockets.bind(name, address, workers: fresh.workers)
                 added.append(name)
                 logger.info("listening on \(bound.address)")

@@ -25,17 +25,17 @@ final class SnapshotBuilder {
     /// Loads and checks everything that `configuration` names; changes nothing that is in force.
     func build(_ configuration: Configuration) throws(StartFailure) -> Snapshot {
         var listeners: [ListenerRuntime] = []
-        for settings in configuration.listeners {
+        let names = configuration.namedAddresses.map(\.name)
+        for (settings, name) in zip(configuration.listeners, names) {
             let purpose: ListenerPurpose =
                 settings.redirectToHTTPS ? .redirect(port: settings.redirectPort) : .proxy
             listeners.append(
                 ListenerRuntime(
-                    name: settings.address.text, purpose: purpose,
+                    name: name, purpose: purpose,
                     tls: try serverContext(settings)))
         }
-        if let admin = configuration.admin {
-            listeners.append(
-                ListenerRuntime(name: "admin " + admin.address.text, purpose: .admin, tls: nil))
+        if configuration.admin != nil, let name = names.last {
+            listeners.append(ListenerRuntime(name: name, purpose: .admin, tls: nil))
         }
         var runtimes: [RouteRuntime] = []
         for route in configuration.routes {

@@ -57,7 +57,7 @@ extension Worker {
         }
         var exchanges = 0, waiters = 0, pools = 0
         self.exchanges[].forEach { exchange in
-            exchanges += 1
+            if exchange[].isCounted { exchanges += 1 }
             if exchange[].isWaiting { waiters += 1 }
         }
         self.pools[].forEach { pool in

@@ -17,7 +17,9 @@ extension Worker {
             heads[].give(head)
             return nil
         }
-        counters.open(.exchange)
+        // The request that asks for the ledger is not part of what it asks for.
+        exchange[].isCounted = front[].purpose != .admin
+        if exchange[].isCounted { counters.open(.exchange) }
         exchange[].record.start = loop[].wallTime
         exchange[].record.version = head[].version
         exchange[].record.tls = front[].tlsLabel
@@ -94,6 +96,12 @@ extension Worker {
         let after: Duration
         if exchange[].isWaiting {
             after = exchange[].policy.queueTimeout
+        } else if exchange[].isResponsePaused {
+            after = exchange[].policy.writeTimeout
+        } else if exchange[].responseProgress == .none, exchange[].requestProgress == .receiving,
+            !exchange[].isRequestPaused
+        {
+            after = exchange[].policy.bodyTimeout
         } else if exchange[].responseProgress == .none {
             after = exchange[].policy.responseTimeout
         } else {
@@ -169,6 +177,7 @@ extension Worker {
     private func pauseRequest(_ exchange: Ref<Exchange>) {
         guard !exchange[].isRequestPaused else { return }
         exchange[].isRequestPaused = true
+        refreshDeadline(exchange)
         if exchange[].stream == 0, let front = fronts[].resolve(exchange[].front) {
             front[].isReadPaused = true
         }
@@ -204,7 +213,7 @@ extension Worker {
         heads[].give(exchange[].head)
         if let trailers = exchange[].requestTrailers { heads[].give(trailers) }
         if let trailers = exchange[].response.trailers { heads[].give(trailers) }
-        counters.close(.exchange)
+        if exchange[].isCounted { counters.close(.exchange) }
         exchanges[].retire(exchange[].token)
     }
 

@@ -137,7 +137,9 @@ extension Worker {
                 setDeadline(front, .write, state[].snapshot.front.write)
             }
         case .done:
-            if front[].closesAfterOutput { return finishClosing(front) }
+            if front[].closesAfterOutput, front[].exchangeCount == 0 {
+                return finishClosing(front)
+            }
             if front[].deadlineKind == .write {
                 clearDeadline(front)
                 armIdle(front)

@@ -67,7 +67,7 @@ extension Worker {
         }
         let keepsOpen =
             exchange[].head[].isPersistent && framing != .untilClose && !state[].isDraining
-            && exchange[].requestProgress == .received && !front[].closesAfterOutput
+            && !front[].closesAfterOutput
         if !keepsOpen { front[].closesAfterOutput = true }
         exchange[].responseFraming = framing
         var persistence = HTTP1Writer.Persistence.implied
@@ -106,6 +106,7 @@ extension Worker {
     private func pauseResponse(_ exchange: Ref<Exchange>) {
         guard !exchange[].isResponsePaused else { return }
         exchange[].isResponsePaused = true
+        refreshDeadline(exchange)
         if let upstream = exchange[].upstream, !upstream[].isHTTP2 {
             upstream[].isReadPaused = true
         }
@@ -171,6 +172,10 @@ extension Worker {
         _ exchange: Ref<Exchange>, _ status: UInt16, _ error: ErrorReason, _ details: StaticString
     ) {
         exchange[].record.error = error
+        if exchange[].stream == 0, exchange[].requestProgress != .received {
+            // The rest of the request is not wanted.
+            fronts[].resolve(exchange[].front)?[].closesAfterOutput = true
+        }
         let body = heads[].take()
         defer { heads[].give(body) }
         body[].text.append(decimal: UInt64(status))

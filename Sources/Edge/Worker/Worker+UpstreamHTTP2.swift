@@ -69,12 +69,14 @@ extension Worker {
         _ exchange: Ref<Exchange>, _ head: Ref<Head>, endsStream: Bool
     ) {
         if head[].status < 200 { return informationalHead(exchange, head) }
-        if endsStream {
-            // HEAD and 304 announce a length that has no content behind it.
-            if case .length(let length) = head[].framing { head[].announcedLength = length }
-            let mayHaveContent =
-                exchange[].head[].method != .head && head[].status != 204 && head[].status != 304
-            head[].framing = mayHaveContent ? .length(0) : .none
+        // HEAD and 304 announce a length that has no content behind it.
+        if case .length(let length) = head[].framing { head[].announcedLength = length }
+        let mayHaveContent =
+            exchange[].head[].method != .head && head[].status != 204 && head[].status != 304
+        if !mayHaveContent {
+            head[].framing = .none
+        } else if endsStream {
+            head[].framing = .length(0)
         }
         responseHead(exchange, head)
         if endsStream { responseEnded(exchange, trailers: nil) }
