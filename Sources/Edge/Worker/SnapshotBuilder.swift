@@ -16,9 +16,12 @@ final class SnapshotBuilder {
     private let ticketKeys: TicketKeys
     private var ticketFiles: [String: TicketKeys] = [:]
     private var generation = 0
+    /// Whether listeners answer by themselves instead of routing.
+    private let demonstrates: Bool
 
-    init(registry: Registry, rotation: Duration) {
+    init(registry: Registry, rotation: Duration, demonstrates: Bool = false) {
         self.registry = registry
+        self.demonstrates = demonstrates
         ticketKeys = TicketKeys(rotation: rotation)
     }
 
@@ -27,7 +30,8 @@ final class SnapshotBuilder {
         var listeners: [ListenerRuntime] = []
         for settings in configuration.listeners {
             let purpose: ListenerPurpose =
-                settings.redirectToHTTPS ? .redirect(port: settings.redirectPort) : .proxy
+                settings.redirectToHTTPS
+                ? .redirect(port: settings.redirectPort) : demonstrates ? .demonstration : .proxy
             listeners.append(
                 ListenerRuntime(
                     name: settings.address.text, purpose: purpose,
