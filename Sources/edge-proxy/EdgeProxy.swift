@@ -9,7 +9,7 @@ struct EdgeProxy: ParsableCommand {
         commandName: "edge-proxy",
         abstract: "A TLS-terminating HTTPS proxy that routes by id and reuses its connections.",
         version: ProxyVersion.text,
-        subcommands: [Run.self, Check.self, Version.self])
+        subcommands: [Run.self, Check.self, Demo.self, Version.self])
 }
 
 extension EdgeProxy {
@@ -94,6 +94,36 @@ extension EdgeProxy {
         func run() throws {
             if options { print(EdgeCommand.options()) }
             if let config { throw ExitCode(EdgeCommand.check(config)) }
+        }
+    }
+
+    struct Demo: ParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Serve with services and a DNS of its own, to be tried out.",
+            discussion: "Prints what to try, then shows what the registry holds.")
+
+        @Option(help: "Address to listen on: host:port, [v6]:port or :port.")
+        var listen = ":8443"
+        @Option(help: "Certificate chain, PEM; those that `make certs` makes unless given.")
+        var certificate: String?
+        @Option(help: "Private key, PEM.")
+        var key: String?
+        @Flag(inversion: .prefixedNo, help: "Show the registry while it runs.")
+        var live = true
+        @Option(help: .hidden)
+        var readyFile: String?
+
+        func validate() throws {
+            guard (certificate == nil) == (key == nil) else {
+                throw ValidationError("--certificate and --key go together")
+            }
+        }
+
+        func run() throws {
+            throw ExitCode(
+                EdgeCommand.demo(
+                    listen: listen, certificate: certificate, key: key, isLive: live,
+                    readyFile: readyFile))
         }
     }
 

@@ -54,6 +54,21 @@ package enum EdgeCommand {
         }
     }
 
+    /// Serves with services and a DNS of its own, to be tried out; ends like `run`.
+    package static func demo(
+        listen: String, certificate: String?, key: String?, isLive: Bool, readyFile: String?
+    ) -> Int32 {
+        Signals.block()
+        do {
+            let settings = try DemonstrationSettings(
+                listen: listen, certificate: certificate, key: key)
+            return try Demonstration(settings).run(isLive: isLive, readyFile: readyFile)
+        } catch {
+            StandardError.write("\(error)\n")
+            return ProxyExit.notStarted
+        }
+    }
+
     /// Checks a configuration and everything it names: 0 and a summary, or 1 and what is wrong.
     package static func check(_ path: String) -> Int32 {
         do {

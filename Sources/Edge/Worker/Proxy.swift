@@ -41,7 +41,7 @@ final class Proxy {
 
     /// Prepares everything and binds every listener; nothing is served yet.
     init(
-        _ configuration: Configuration, demonstration: [ListenAddress] = [],
+        _ configuration: Configuration, demonstrates: Bool = false,
         load: @escaping () throws(ConfigurationErrors) -> Configuration
     ) throws(StartFailure) {
         self.configuration = configuration
@@ -71,7 +71,9 @@ final class Proxy {
             registry: registry, counters: counters, workers: workers, version: ProxyVersion.text)
         log = AccessLog(counters: counters)
         let rotation = configuration.listeners.compactMap { $0.tls?.ticketRotation }.first
-        builder = SnapshotBuilder(registry: registry, rotation: rotation ?? .seconds(43_200))
+        builder = SnapshotBuilder(
+            registry: registry, rotation: rotation ?? .seconds(43_200),
+            demonstrates: demonstrates)
         snapshot = try builder.build(configuration)
         for (listener, address) in configuration.namedAddresses {
             let bound = try sockets.bind(listener, address, workers: workers)

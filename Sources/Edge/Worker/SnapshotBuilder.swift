@@ -16,9 +16,12 @@ final class SnapshotBuilder {
     private let ticketKeys: TicketKeys
     private var ticketFiles: [String: TicketKeys] = [:]
     private var generation = 0
+    /// Whether listeners answer by themselves instead of routing.
+    private let demonstrates: Bool
 
-    init(registry: Registry, rotation: Duration) {
+    init(registry: Registry, rotation: Duration, demonstrates: Bool = false) {
         self.registry = registry
+        self.demonstrates = demonstrates
         ticketKeys = TicketKeys(rotation: rotation)
     }
 
@@ -28,7 +31,8 @@ final class SnapshotBuilder {
         let names = configuration.namedAddresses.map(\.name)
         for (settings, name) in zip(configuration.listeners, names) {
             let purpose: ListenerPurpose =
-                settings.redirectToHTTPS ? .redirect(port: settings.redirectPort) : .proxy
+                settings.redirectToHTTPS
+                ? .redirect(port: settings.redirectPort) : demonstrates ? .demonstration : .proxy
             listeners.append(
                 ListenerRuntime(
                     name: name, purpose: purpose,

@@ -29,7 +29,7 @@ class Edge:
     """One running proxy."""
 
     def __init__(self, folder, configuration=None, arguments=None, text=None, descriptors=None,
-                 start_seconds=20):
+                 start_seconds=20, command="run"):
         self.folder = Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         self.file = self.folder / "edge.yaml"
@@ -48,7 +48,7 @@ class Edge:
         def limit():
             resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, descriptors))
         self.process = subprocess.Popen(
-            [str(BINARY), "run", *map(str, arguments), "--ready-file", str(self.ready_path)],
+            [str(BINARY), command, *map(str, arguments), "--ready-file", str(self.ready_path)],
             cwd=self.folder, stdin=subprocess.DEVNULL, stdout=self._control, stderr=self._control,
             preexec_fn=limit if descriptors else None)
         until(lambda: self.ready_path.exists() or self.process.poll() is not None, start_seconds,
