@@ -30,23 +30,25 @@ extension SwiftText {
         }
     }
 
-    /// Types declared at top level that other files can name.
-    var topLevelTypes: [String] {
+    /// Types and functions declared at top level that other files can name.
+    var topLevelNames: [String] {
         let depths = depths
         return words.indices.compactMap { place in
-            guard depths[place] == 0, isTypeDeclaration(place), !isPrivate(place) else {
-                return nil
-            }
+            guard depths[place] == 0, !isPrivate(place),
+                isTypeDeclaration(place) || isFunctionDeclaration(place)
+            else { return nil }
             return words[place + 1].text
         }
     }
 
-    /// Types declared at any depth, and names of generic parameters: within this file these names
-    /// mean the file's own things.
-    var ownTypes: Set<String> {
+    /// Types and functions declared at any depth, and names of generic parameters: within this
+    /// file these names mean the file's own things.
+    var ownNames: Set<String> {
         var names: Set<String> = []
         for place in words.indices {
-            if isTypeDeclaration(place) { names.insert(words[place + 1].text) }
+            if isTypeDeclaration(place) || isFunctionDeclaration(place) {
+                names.insert(words[place + 1].text)
+            }
             if words[place].before == UInt8(ascii: "<"), place > 1,
                 Self.typeKeywords.union(["func"]).contains(words[place - 2].text)
             {
