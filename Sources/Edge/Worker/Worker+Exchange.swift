@@ -191,9 +191,7 @@ extension Worker {
         exchange[].isRequestPaused = false
         refreshDeadline(exchange)
         if exchange[].stream == 0 {
-            front[].isReadPaused = false
-            continueHTTP1(front)
-            if front[].spoken != .closed { markReadyIfMore(front) }
+            resumeHTTP1(front)
         } else if exchange[].unconsumedRequest > 0 {
             front[].session?.consume(exchange[].stream, exchange[].unconsumedRequest)
             exchange[].unconsumedRequest = 0

@@ -120,6 +120,9 @@ extension Worker {
         let outcome = front[].flush()
         frontFlushed(front, outcome)
         guard front[].spoken == .http1, front[].buffered < Limits.lowWater else { return }
+        if front[].exchangeCount == 0, front[].isReadPaused, front[].reading == .head {
+            return resumeHTTP1(front)
+        }
         guard let exchange = exchanges[].resolve(front[].firstExchange),
             exchange[].isResponsePaused
         else { return }

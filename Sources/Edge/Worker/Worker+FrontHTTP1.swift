@@ -49,6 +49,11 @@ extension Worker {
                     if front[].exchangeCount == 0 { armIdle(front) }
                     return consumed
                 }
+                // A client that asks and asks without reading the answers waits for itself.
+                if front[].buffered > Limits.highWater {
+                    front[].isReadPaused = true
+                    return consumed
+                }
                 let used = parseHead(front, bytes.dropFirst(consumed))
                 if used == 0 { return consumed }
                 consumed += used
@@ -161,10 +166,14 @@ extension Worker {
         }
         front[].reading = .head
         front[].isReadPaused = false
-        if !front[].isParsing {
-            continueHTTP1(front)
-            if front[].spoken != .closed { markReadyIfMore(front) }
-        }
+        if !front[].isParsing { resumeHTTP1(front) }
+    }
+
+    /// Goes on with what was left unread.
+    func resumeHTTP1(_ front: Ref<FrontConnection>) {
+        front[].isReadPaused = false
+        continueHTTP1(front)
+        if front[].spoken != .closed { markReadyIfMore(front) }
     }
 
     @inline(__always)

@@ -211,7 +211,9 @@ extension Worker {
         guard let stream else {
             // Out of stream numbers, or over the peer's limit after all.
             upstream[].isDraining = true
-            return retry(exchange, .unsent)
+            if exchange[].canResend { return retry(exchange, .unsent) }
+            return fail(
+                exchange, 503, .connectionLimitReached, "the upstream takes no further stream")
         }
         exchange[].upstreamStream = stream
         if !hasContent { upstream[].session?.attach(stream, outlet: exchange.requestOutlet) }
