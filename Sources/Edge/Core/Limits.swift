@@ -1,6 +1,8 @@
 // The whole resource policy of the process: every bound, with its unit and its reason.
 
-/// Bounds that are not configuration. What an operator tunes stands in `Config/Configuration.swift`.
+/// Bounds that are not configuration.
+///
+/// What an operator tunes stands in `Config/Configuration.swift`.
 enum Limits {
     /// 32 KiB: two TLS records. A larger message head is answered 431 (or 502 from upstream).
     static let headBytes = 32 * 1024
