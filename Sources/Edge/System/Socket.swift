@@ -13,7 +13,7 @@ enum TransferResult: BitwiseCopyable {
     case failed(Int32)
 }
 
-/// System calls on sockets. Every descriptor is non-blocking and close-on-exec.
+/// System calls on sockets; every descriptor is non-blocking and close-on-exec.
 enum Socket {
     private static let type = Int32(SOCK_STREAM.rawValue)
     private static let nonBlocking: Int32 = 0o4000
