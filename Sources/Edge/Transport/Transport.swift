@@ -20,7 +20,8 @@ enum TransportFlush: BitwiseCopyable {
 
 /// One side's byte stream.
 ///
-/// Registered once, edge-triggered: whoever stops reading before `wouldBlock` has to come back by himself (`mayHoldMore`).
+/// Registered once, edge-triggered: whoever stops reading before `wouldBlock` has to come back by
+/// himself (`mayHoldMore`).
 struct Transport: ~Copyable {
     let wire: Ref<TLSWire>
     var tls: TLSSession?
