@@ -7,8 +7,9 @@ import shutil
 from .processes import (BenchError, accepts, compile_c, free_port, make_certificate,
                         wait_for)
 
-# Front and upstream protocol; connections and streams of the CPU run, requests of one of its rounds;
-# connections and streams of the instruction run, which a work without `small_load` is not part of.
+# Front and upstream protocol; connections and streams of the CPU run, requests of one of its
+# rounds; connections and streams of the instruction run, which a work without `small_load` is
+# not part of.
 WORKS = {
     "h1-h1": dict(title="h1 → h1", front="h1", upstream="1.1", load=(64, 1), requests=60_000,
                   small_load=(4, 1), close=False),

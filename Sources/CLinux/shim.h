@@ -3,10 +3,11 @@
 #include <errno.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
-#include <sys/socket.h>
 
 // Declared by the headers only under _GNU_SOURCE, with which Swift's own module is not built.
-int accept4(int, struct sockaddr *, socklen_t *, int);
+// Not <sys/socket.h>: included here, its declarations would leave the Glibc module for this one.
+struct sockaddr;
+int accept4(int, struct sockaddr *, unsigned int *, int);
 
 static inline int edge_errno(void) { return errno; }
 int pthread_setname_np(unsigned long, const char *);

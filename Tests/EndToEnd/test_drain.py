@@ -135,7 +135,7 @@ def test_a_second_signal_does_no_harm(edge_for, upstream):
 
 
 def until_told_to_leave(edge):
-    """Keeps eight streams going until GOAWAY, then finishes those it covers; what became of each."""
+    """Keeps eight streams going until GOAWAY, finishes those it covers; what became of each."""
     with edge.http2() as client:
         number, outcomes, open_streams = 0, [], []
         while True:

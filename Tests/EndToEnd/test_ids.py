@@ -14,7 +14,8 @@ def upstream(module_keep):
 def edge(module_edges, configuration, upstream):
     """One proxy with a route for every place and grammar."""
     def route(path, source, name="id-{id}.wild.test", **more):
-        return {"path": path, "id": {**source, **more}, "upstream": f"http://{name}:{upstream.port}",
+        return {"path": path, "id": {**source, **more},
+                "upstream": f"http://{name}:{upstream.port}",
                 "host": "upstream"}
     return module_edges(configuration(changes={
         "listeners": [{"address": "127.0.0.1:0"}],

@@ -41,7 +41,8 @@ def test_the_scripted_upstream_answers_curl_in_the_clear(plain, version):
 def test_the_scripted_upstream_answers_curl_over_tls(secure, certificates, version):
     curl = Curl(secure.port, certificates.authority)
     assert curl("/hello", version=version).get("x-protocol") == {"1.1": "h1", "2": "h2"}[version]
-    assert curl("/digest", body=pattern(8 << 20), version=version).text.startswith('{"size": 8388608')
+    answer = curl("/digest", body=pattern(8 << 20), version=version)
+    assert answer.text.startswith('{"size": 8388608')
 
 
 def test_connections_and_requests_are_counted(plain):
@@ -136,13 +137,15 @@ def test_the_resolver_answers_and_counts(resolver):
 
 def test_nginx_and_nghttpd_serve(keep, tmp_path, certificates):
     plain = keep(Nginx(tmp_path / "plain"))
-    assert Curl(plain.port, scheme="http")("/api/hello", version="1.1").body == b"hello from nginx\n"
+    answer = Curl(plain.port, scheme="http")("/api/hello", version="1.1")
+    assert answer.body == b"hello from nginx\n"
     until(lambda: len(plain.connections()) == 1)
     secure = keep(Nginx(tmp_path / "secure", certificates.upstream))
     found = Curl(secure.port, certificates.authority)("/api/large")
     assert found.version == "HTTP/2" and len(found.body) == 8 << 20
     h2c = keep(Nghttpd(tmp_path / "h2c"))
-    assert Curl(h2c.port, scheme="http")("/api/hello", version="h2c").body == b"hello from nghttpd\n"
+    answer = Curl(h2c.port, scheme="http")("/api/hello", version="h2c")
+    assert answer.body == b"hello from nghttpd\n"
     h2s = keep(Nghttpd(tmp_path / "h2s", certificates.upstream))
     assert Curl(h2s.port, certificates.authority)("/api/hello").status == 200
     load = h2load(f"http://127.0.0.1:{h2c.port}/api/hello", 200, 2, 8)

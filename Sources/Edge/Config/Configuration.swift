@@ -41,11 +41,6 @@ struct ListenerSettings: Sendable {
 }
 
 struct TLSSettings: Sendable {
-    enum Version: String, Sendable {
-        case tls12 = "1.2"
-        case tls13 = "1.3"
-    }
-
     enum Application: String, Sendable {
         case http2 = "h2"
         case http11 = "http/1.1"
@@ -53,7 +48,7 @@ struct TLSSettings: Sendable {
 
     /// At least one.
     var certificates: [CertificateSettings]
-    var minVersion: Version
+    var minVersion: TLSVersion
     /// In order of preference, at least one.
     var alpn: [Application]
     /// File of 80-byte keys; nil: random keys.
@@ -72,31 +67,6 @@ struct CertificateSettings: Sendable {
     var isDefault: Bool
 }
 
-/// Protocols that may be spoken to an upstream.
-struct ProtocolVersions: OptionSet, Hashable, Sendable {
-    let rawValue: UInt8
-    static let http11 = ProtocolVersions(rawValue: 1)
-    /// HTTP/2 by ALPN, on https.
-    static let http2 = ProtocolVersions(rawValue: 2)
-    /// HTTP/2 by prior knowledge, on http.
-    static let h2c = ProtocolVersions(rawValue: 4)
-
-    init(rawValue: UInt8) { self.rawValue = rawValue }
-
-    static let names: [(name: String, version: ProtocolVersions)] = [
-        ("1.1", .http11), ("2", .http2), ("h2c", .h2c),
-    ]
-
-    init(names: [String]) {
-        self = Self.names.reduce(into: []) { set, known in
-            if names.contains(known.name) { set.insert(known.version) }
-        }
-    }
-
-    /// The names in the file.
-    var names: [String] { Self.names.filter { contains($0.version) }.map { $0.name } }
-}
-
 enum HostPolicy: String, Sendable {
     case preserve, upstream
 }
@@ -108,7 +78,7 @@ struct RouteSettings: Sendable {
     /// nil: canonical decimal ids.
     var pattern: IDPattern?
     var upstream: UpstreamTemplate
-    var versions: ProtocolVersions
+    var versions: UpstreamProtocols
     var host: HostPolicy
     /// nil on http.
     var tls: UpstreamTLSSettings?
@@ -171,13 +141,9 @@ struct FrontTimeouts: Sendable {
 }
 
 struct LimitSettings: Sendable {
-    enum UnderscoreFields: String, Sendable {
-        case drop, pass, reject
-    }
-
     var maxConnections: Int
     var maxStreams: Int
-    var underscoreFields: UnderscoreFields
+    var underscoreFields: UnderscorePolicy
 }
 
 struct AccessLogSettings: Sendable {

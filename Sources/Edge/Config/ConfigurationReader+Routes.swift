@@ -61,8 +61,8 @@ extension ConfigurationReader {
 
     private func versions(
         _ reader: SectionReader, _ template: UpstreamTemplate?
-    ) -> ProtocolVersions? {
-        let versions = reader.choices("versions").map { ProtocolVersions(names: $0) }
+    ) -> UpstreamProtocols? {
+        let versions = reader.choices("versions").map { UpstreamProtocols(names: $0) }
         guard let versions, reader.isGiven("versions"), let template else { return versions }
         let place = reader.place(of: "versions")
         if template.scheme == .https, versions.contains(.h2c) {

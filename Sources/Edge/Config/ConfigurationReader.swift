@@ -42,7 +42,7 @@ struct ConfigurationReader {
             let frontConnections = limits.count("max_connections"),
             let maxStreams = limits.count("max_streams"),
             let underscore = limits.choice("underscore_fields")
-                .flatMap(LimitSettings.UnderscoreFields.init),
+                .flatMap(UnderscorePolicy.init(name:)),
             let logPath = log.text("path"),
             let format = log.choice("format").flatMap(AccessLogSettings.Format.init),
             let grace = root.section("shutdown").duration("grace"),
@@ -110,7 +110,7 @@ struct ConfigurationReader {
         }
         let alpn = reader.choices("alpn")?.compactMap(TLSSettings.Application.init)
         guard let alpn,
-            let version = reader.choice("min_version").flatMap(TLSSettings.Version.init),
+            let version = reader.choice("min_version").flatMap(TLSVersion.init),
             let rotation = reader.duration("ticket_rotation")
         else { return nil }
         return TLSSettings(

@@ -6,8 +6,8 @@
 ///     │ consumed │ readable (start ..< end)  │ free        │
 ///     └──────────┴───────────────────────────┴─────────────┘
 ///
-/// Contiguous, so that a parser sees one run and a write is one system call. Grows by doubling up to
-/// the pool's largest block; gives its block back whenever it runs empty.
+/// Contiguous, so that a parser sees one run and a write is one system call. Grows by doubling up
+/// to the pool's largest block; gives its block back whenever it runs empty.
 @safe
 struct ByteQueue: ~Copyable {
     private let pool: Ref<BufferPool>

@@ -103,8 +103,8 @@ struct Bytes: BitwiseCopyable {
         }
     }
 
-    /// The value of a non-empty run of decimal digits without sign; nil for anything else or when it
-    /// does not fit into 63 bits.
+    /// The value of a non-empty run of decimal digits without sign; nil for anything else or when
+    /// it does not fit into 63 bits.
     func decimal() -> UInt64? {
         guard count > 0, count <= 19 else { return nil }
         var value: UInt64 = 0

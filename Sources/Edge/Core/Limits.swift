@@ -1,12 +1,14 @@
 // The whole resource policy of the process: every bound, with its unit and its reason.
 
-/// Bounds that are not configuration. What an operator tunes stands in `Config/Configuration.swift`.
+/// Bounds that are not configuration.
+///
+/// What an operator tunes stands in `Config/Configuration.swift`.
 enum Limits {
-    /// 32 KiB: two TLS records. A larger message head is answered 431 (or 502 from upstream).
+    /// 32 KiB: two TLS records; a larger message head is answered 431 (or 502 from upstream).
     static let headBytes = 32 * 1024
-    /// 16 KiB of request target; 414 above. Half of a head, so that fields still fit beside it.
+    /// 16 KiB of request target; 414 above; half of a head, so that fields still fit beside it.
     static let targetBytes = 16 * 1024
-    /// 100 field lines in a head or trailer section; 431 above. What HAProxy allows (101).
+    /// 100 field lines in a head or trailer section; 431 above; about what HAProxy allows.
     static let headFields = 100
     /// 16 KiB of chunk-size line with its extensions never carry meaning; 256 bytes are plenty.
     static let chunkLineBytes = 256

@@ -111,7 +111,7 @@ struct Exchange: ~Copyable {
     /// When the current attempt was handed to its connection.
     var dispatched = Instant.zero
     var sentAt = Instant.zero
-    /// What the connection had sent before: whether any byte of this request left is the difference.
+    /// What the connection had sent before; more means that bytes of this request have left.
     var bytesOutBefore: UInt64 = 0
     var upstreamAddress: SocketAddress = .unix
     var attempts = 0
@@ -172,10 +172,14 @@ struct Exchange: ~Copyable {
 extension Ref<Exchange> {
     /// The outlets' addresses: exchanges are pinned, so are their parts.
     var requestOutlet: Ref<StreamOutlet> {
-        unsafe withUnsafeMutablePointer(to: &pointer.pointee.request) { unsafe Ref<StreamOutlet>($0) }
+        unsafe withUnsafeMutablePointer(to: &pointer.pointee.request) {
+            unsafe Ref<StreamOutlet>($0)
+        }
     }
 
     var responseOutlet: Ref<StreamOutlet> {
-        unsafe withUnsafeMutablePointer(to: &pointer.pointee.response) { unsafe Ref<StreamOutlet>($0) }
+        unsafe withUnsafeMutablePointer(to: &pointer.pointee.response) {
+            unsafe Ref<StreamOutlet>($0)
+        }
     }
 }

@@ -2,8 +2,18 @@
 
 /// What to do with field names that contain an underscore: servers that map names to variables
 /// cannot tell `x_a` from `x-a`.
-enum UnderscorePolicy: UInt8, Sendable {
+enum UnderscorePolicy: Sendable {
     case drop, pass, reject
+
+    /// The policy of that name; no raw value, which `!=` would compare as text for every line.
+    init?(name: String) {
+        switch name {
+        case "drop": self = .drop
+        case "pass": self = .pass
+        case "reject": self = .reject
+        default: return nil
+        }
+    }
 }
 
 /// The rules of a proxy between two messages, the same for every pairing of versions.

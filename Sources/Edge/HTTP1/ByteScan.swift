@@ -47,7 +47,7 @@ enum ByteScan {
         return unsafe place
     }
 
-    /// The end of a run of letters, digits, `-`, `.`, `_` and `~`: the unreserved set of RFC 3986 §2.3.
+    /// The end of a run of unreserved characters (RFC 3986 §2.3): letters, digits, `-._~`.
     @inline(__always)
     static func endOfUnreserved(_ start: Pointer, _ end: Pointer) -> Pointer {
         var place = unsafe start
@@ -108,7 +108,8 @@ enum HeadEnd {
     /// Whether the head is worth parsing once more; advances `scanned` past what was looked at.
     ///
     /// True at an empty line, at a line end without CR (which the parser refuses), and whenever the
-    /// input has outgrown a power of two, so that limits are noticed early at twice the cost at most.
+    /// input has outgrown a power of two, so that limits are noticed early at most at twice the
+    /// cost.
     static func isDue(_ input: Bytes, scanned: inout Int) -> Bool {
         let seen = min(max(scanned, 0), input.count)
         scanned = input.count

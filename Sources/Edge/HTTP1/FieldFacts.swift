@@ -95,7 +95,7 @@ struct FieldFacts: BitwiseCopyable {
         }
     }
 
-    /// `chunked` anywhere but once at the end is an error (RFC 9112 §6.1, §7), whatever else is said.
+    /// `chunked` anywhere but once at the end is an error, whatever else is said (RFC 9112 §6.1).
     private static func otherCoding(_ value: Bytes) -> TransferCoding {
         var chunked = 0
         var endsChunked = false

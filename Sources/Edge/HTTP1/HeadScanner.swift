@@ -36,7 +36,7 @@ struct HeadScanner {
         unsafe UnsafeRawPointer(line).loadUnaligned(as: UInt16.self) == UInt16(littleEndian: 0x0A0D)
     }
 
-    /// Reads field lines up to and including the empty line (RFC 9112 §5); false when it is missing.
+    /// Reads field lines, the empty line included (RFC 9112 §5); false when that is missing.
     @inline(__always)
     mutating func readFields(
         into fields: inout FieldTable, facts: inout FieldFacts
@@ -172,7 +172,7 @@ extension FieldName {
         }
     }
 
-    /// Compares as many bytes as `known` has, in overlapping words; known names folded at compile time.
+    /// Compares as many bytes as `known` has, in overlapping words that the compiler has folded.
     @inline(__always)
     static func matches(_ name: UnsafePointer<UInt8>, _ known: StaticString) -> Bool {
         let count = known.utf8CodeUnitCount

@@ -179,7 +179,7 @@ enum HTTP1RequestParser {
         if facts.upgrades, head.version == .http11 { head.upgrade = facts.upgrade }
     }
 
-    /// How long the content is (RFC 9112 §6.3); everything that two readers could differ on is refused.
+    /// How long the content is (RFC 9112 §6.3); refuses all that two readers could differ on.
     @inline(__always)
     private static func framing(
         _ facts: FieldFacts, _ version: Version

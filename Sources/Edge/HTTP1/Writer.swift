@@ -54,9 +54,9 @@ enum HTTP1Writer {
 
     /// Writes a final response head.
     ///
-    /// `contentLength` is the length to announce where `framing` is `.none`: what upstream announced
-    /// in an answer to HEAD or a 304 (`head.announcedLength`). A response that may have content is
-    /// never written with `.none` but with `.length(0)`.
+    /// `contentLength` is the length to announce where `framing` is `.none`: what upstream
+    /// announced in an answer to HEAD or a 304 (`head.announcedLength`). A response that may have
+    /// content is never written with `.none` but with `.length(0)`.
     static func writeResponse(
         _ head: borrowing Head, framing: Framing, persistence: Persistence,
         contentLength: UInt64? = nil, into out: inout ByteQueue

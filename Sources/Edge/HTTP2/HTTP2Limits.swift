@@ -21,7 +21,7 @@ extension Limits {
     static let settingsEntries = 32
     /// PING and SETTINGS acknowledgements waiting to be written before the peer counts as a flood.
     static let queuedAcknowledgements = 256
-    /// Streams assumed to be allowed before the peer's SETTINGS arrive (RFC 9113 §6.5.2 advises it).
+    /// Streams assumed to be allowed before the peer's SETTINGS arrive (RFC 9113 §6.5.2).
     static let presumedStreams = 100
     /// Octets serialised into one output queue at most, whatever the caller asks for.
     static let http2WriteBytes = 512 * 1024

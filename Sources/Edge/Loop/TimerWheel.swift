@@ -101,8 +101,9 @@ struct TimerWheel: ~Copyable {
         return false
     }
 
-    /// The token of a deadline that may have passed; its node is free already, so the owner must be
-    /// asked with `confirm`. Nil when there is none up to `now`.
+    /// The token of a deadline that may have passed; nil when there is none up to `now`.
+    ///
+    /// Its node is free already, so the owner must be asked with `confirm`.
     mutating func nextExpired(now: Instant) -> Token? {
         let target = now.nanoseconds >> Self.shift
         while current <= target {

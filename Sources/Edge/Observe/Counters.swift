@@ -9,7 +9,8 @@ enum Counter: Int, CaseIterable, BitwiseCopyable, Sendable {
     case handshakesFull, handshakesResumed, handshakesFailed
     case upstreamHandshakesFull, upstreamHandshakesResumed, upstreamHandshakesFailed
     case upstreamDials, upstreamDialFailures, upstreamReused, upstreamUnpooled
-    case streamResetsReceived, streamResetsSent, upstreamResets, goawaysReceived, goawaysSent, floods
+    case streamResetsReceived, streamResetsSent, upstreamResets, goawaysReceived, goawaysSent
+    case floods
     case registryEvictions, resolverQueries, resolverFailures, resolverStale
     case reloadsSucceeded, reloadsFailed
     case accessLogLines, accessLogDropped, accessLogWriteErrors
@@ -81,8 +82,13 @@ struct WorkerCounters: BitwiseCopyable, @unchecked Sendable {
     func open(_ kind: LedgerKind) { bump(CounterLayout.opened &+ kind.rawValue, 1) }
 
     /// Adds what a part of the worker has counted by itself.
-    func open(_ kind: LedgerKind, _ count: UInt64) { bump(CounterLayout.opened &+ kind.rawValue, count) }
-    func close(_ kind: LedgerKind, _ count: UInt64) { bump(CounterLayout.closed &+ kind.rawValue, count) }
+    func open(_ kind: LedgerKind, _ count: UInt64) {
+        bump(CounterLayout.opened &+ kind.rawValue, count)
+    }
+
+    func close(_ kind: LedgerKind, _ count: UInt64) {
+        bump(CounterLayout.closed &+ kind.rawValue, count)
+    }
 
     /// This thread's own counts of one kind.
     func opened(_ kind: LedgerKind) -> UInt64 { read(CounterLayout.opened + kind.rawValue) }

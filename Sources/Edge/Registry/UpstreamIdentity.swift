@@ -1,20 +1,5 @@
 // Everything besides the host that makes two upstream connections interchangeable.
 
-/// Which protocols may be spoken to a host; Caddy's names.
-struct UpstreamProtocols: OptionSet, Hashable, Sendable {
-    let rawValue: UInt8
-    static let http1 = UpstreamProtocols(rawValue: 1)
-    /// HTTP/2 by ALPN.
-    static let http2 = UpstreamProtocols(rawValue: 2)
-    /// HTTP/2 by prior knowledge on cleartext.
-    static let h2c = UpstreamProtocols(rawValue: 4)
-
-    var names: [String] {
-        (contains(.http1) ? ["1.1"] : []) + (contains(.http2) ? ["2"] : [])
-            + (contains(.h2c) ? ["h2c"] : [])
-    }
-}
-
 /// The part of a host client's key that configuration decides.
 struct UpstreamKey: Hashable, Sendable {
     var isSecure: Bool

@@ -30,7 +30,7 @@ struct NameEntry {
 
 /// Entries by name, with a queue of the answered and one of the failed, least recently used first.
 ///
-///     full ─► dead answers ─► failures ─► answers           (a scan of ids evicts its own failures)
+///     full ─► dead answers ─► failures ─► answers   (a scan of ids evicts its own failures)
 struct CachedNames {
     fileprivate static let none = -1
 

@@ -1,7 +1,6 @@
 // The only user of c-ares: one channel on one loop, results as values.
 
 import CCares
-import CLinux
 import DequeModule
 import Glibc
 

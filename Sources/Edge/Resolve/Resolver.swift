@@ -68,7 +68,8 @@ struct Resolver: ~Copyable {
 
     /// Looks a name up.
     ///
-    /// On `.pending`, `waiter` comes out of `nextCompletion` once, and looks again. A numeric address, with or without brackets, is its own answer.
+    /// On `.pending`, `waiter` comes out of `nextCompletion` once, and looks again. A
+    /// numeric address, with or without brackets, is its own answer.
     mutating func resolve(_ name: String, waiter: Token) -> NameLookup {
         forget(waiter)
         let key: String
@@ -141,7 +142,8 @@ struct Resolver: ~Copyable {
 
     /// Ends every query.
     ///
-    /// Whoever waits is told, and finds `.unavailable` or another worker's answer. To be called before the loop ends.
+    /// Whoever waits is told, and finds `.unavailable` or another worker's answer. To be called
+    /// before the loop ends.
     mutating func shutDown() {
         isShutDown = true
         absolute.close()

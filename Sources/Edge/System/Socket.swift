@@ -13,7 +13,7 @@ enum TransferResult: BitwiseCopyable {
     case failed(Int32)
 }
 
-/// System calls on sockets. Every descriptor is non-blocking and close-on-exec.
+/// System calls on sockets; every descriptor is non-blocking and close-on-exec.
 enum Socket {
     private static let type = Int32(SOCK_STREAM.rawValue)
     private static let nonBlocking: Int32 = 0o4000
@@ -42,13 +42,7 @@ enum Socket {
             try set(descriptor, Int32(IPPROTO_TCP), TCP_NODELAY, 1)
             var storage = sockaddr_storage()
             let length = address.fill(&storage)
-            let bound = unsafe withUnsafePointer(to: &storage) { pointer in
-                unsafe bind(
-                    descriptor, UnsafeRawPointer(pointer).assumingMemoryBound(to: sockaddr.self),
-                    length)
-            }
-            _ = try check(bound, "bind")
-            _ = try check(Glibc.listen(descriptor, backlog), "listen")
+            try listen(descriptor, at: storage, length, backlog)
             return descriptor
         } catch {
             close(descriptor)
@@ -67,19 +61,27 @@ enum Socket {
         unsafe withUnsafeMutableBytes(of: &address.sun_path) { unsafe $0.copyBytes(from: bytes) }
         let descriptor = try check(socket(AF_UNIX, type | nonBlocking | closeOnExec, 0), "socket")
         removeSocketFile(path)
-        let bound = unsafe withUnsafePointer(to: &address) { pointer in
-            unsafe bind(
-                descriptor, UnsafeRawPointer(pointer).assumingMemoryBound(to: sockaddr.self),
-                socklen_t(MemoryLayout<sockaddr_un>.size))
-        }
+        let length = socklen_t(MemoryLayout<sockaddr_un>.size)
         do throws(SystemFailure) {
-            _ = try check(bound, "bind")
-            _ = try check(Glibc.listen(descriptor, backlog), "listen")
+            try listen(descriptor, at: address, length, backlog)
             return descriptor
         } catch {
             close(descriptor)
             throw error
         }
+    }
+
+    /// Binds a socket and makes it listen; `length` is how much of `address` counts, in bytes.
+    private static func listen(
+        _ descriptor: Int32, at address: some BitwiseCopyable, _ length: socklen_t, _ backlog: Int32
+    ) throws(SystemFailure) {
+        let bound = unsafe withUnsafePointer(to: address) { pointer in
+            unsafe bind(
+                descriptor, UnsafeRawPointer(pointer).assumingMemoryBound(to: sockaddr.self),
+                length)
+        }
+        _ = try check(bound, "bind")
+        _ = try check(Glibc.listen(descriptor, backlog), "listen")
     }
 
     /// Removes a socket file, and only a socket file, so that its name can be bound.

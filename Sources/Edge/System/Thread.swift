@@ -4,9 +4,9 @@ import CLinux
 import Glibc
 
 /// A running thread; `join` waits for its end.
+// Safety: a pthread_t is a number to pass back to the system, not memory of ours.
 @safe
 struct Thread: @unchecked Sendable {
-    // Safety: a pthread_t is a number to pass back to the system, not memory of ours.
     private let handle: pthread_t
 
     private final class Start {

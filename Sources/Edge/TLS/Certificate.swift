@@ -10,8 +10,11 @@ import COpenSSL
 final class Certificate: Sendable {
     enum KeyKind: Sendable { case ecdsa, rsa, other }
 
+    // Safety: set once by `init`, freed by `deinit`; OpenSSL counts its references atomically and
+    // nothing changes the objects after `init`.
     nonisolated(unsafe) let leaf: OpaquePointer
     nonisolated(unsafe) let key: OpaquePointer
+    // Safety: as `leaf`; nobody pushes or pops.
     /// STACK_OF(X509): the issuers, without the leaf.
     nonisolated(unsafe) let issuers: OpaquePointer
     let keyKind: KeyKind

@@ -8,6 +8,7 @@ import Synchronization
 /// Sessions hold their SSL_CTX themselves: this object may go (reload) while they live.
 @safe
 final class TLSClientContext: Sendable {
+    // Safety: configured by `init` only; SSL_new on several threads is what an SSL_CTX is made for.
     nonisolated(unsafe) let base: OpaquePointer
     let verifies: Bool
 

@@ -80,6 +80,7 @@ struct LoadedNames: Sendable {
 @safe
 final class CertificateChoices: Sendable {
     private let table: ServerNames
+    // Safety: filled by `init` only; SSL_CTXs count their references atomically.
     /// The SSL_CTXs other than the first one; this object owns a reference to each.
     nonisolated(unsafe) private let others: [OpaquePointer]
 
@@ -100,6 +101,7 @@ final class CertificateChoices: Sendable {
 /// Secrets for a network analyser, in the NSS format.
 @safe
 private final class KeyLog: Sendable {
+    // Safety: each use is one BIO_write, hence one write(2), and changes only flags of the BIO.
     nonisolated(unsafe) private let file: OpaquePointer
 
     init(path: String) throws(TLSConfigurationError) {
@@ -125,6 +127,7 @@ private final class KeyLog: Sendable {
 /// Sessions hold their SSL_CTX themselves: this object may go (reload) while they live.
 @safe
 final class TLSServerContext: Sendable {
+    // Safety: configured by `init` only; SSL_new on several threads is what an SSL_CTX is made for.
     /// The SSL_CTX with the default certificates, which every session begins with.
     nonisolated(unsafe) let base: OpaquePointer
 

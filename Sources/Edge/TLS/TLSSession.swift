@@ -266,8 +266,10 @@ extension TLSSession {
         unsafe ServerAttachment.borrow(from: SSL_get_SSL_CTX(ssl)) { $0.covers(host) } ?? false
     }
 
-    /// Server's side: whether a request for a host may come over this connection: it is the name the
-    /// client opened it for, or one that the certificates cover, or the client named none.
+    /// Server's side: whether a request for a host may come over this connection.
+    ///
+    /// It may when the host is the name the client opened it for, or one that the
+    /// certificates cover, or the client named none.
     func admits(_ host: Bytes) -> Bool {
         withServerName { name in
             guard name.count == host.count else { return coversHost(host) }

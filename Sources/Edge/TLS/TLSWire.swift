@@ -84,6 +84,7 @@ struct TLSWire: ~Copyable {
 
 /// The BIO that stands between OpenSSL and a `TLSWire`.
 enum TLSWireBIO {
+    // Safety: made once under the lock of a static property, then only read.
     nonisolated(unsafe) private static let method: OpaquePointer? = unsafe makeMethod()
 
     /// A BIO that borrows `wire`; nil when memory is short.

@@ -182,6 +182,7 @@ final class TicketKeys: Sendable {
 /// AES-256-CBC, fetched once: a look-up by name for every ticket costs more than the sealing.
 @safe
 private final class TicketCipher: Sendable {
+    // Safety: a fetched EVP_CIPHER is immutable and counts its references atomically.
     nonisolated(unsafe) let aes: OpaquePointer?
 
     init() { unsafe aes = EVP_CIPHER_fetch(nil, "AES-256-CBC", nil) }

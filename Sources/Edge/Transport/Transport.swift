@@ -18,8 +18,10 @@ enum TransportFlush: BitwiseCopyable {
     case failed(Int32)
 }
 
-/// One side's byte stream. Registered once, edge-triggered: whoever stops reading before
-/// `wouldBlock` has to come back by himself (`mayHoldMore`).
+/// One side's byte stream.
+///
+/// Registered once, edge-triggered: whoever stops reading before `wouldBlock` has to come back by
+/// himself (`mayHoldMore`).
 struct Transport: ~Copyable {
     let wire: Ref<TLSWire>
     var tls: TLSSession?

@@ -66,7 +66,9 @@ struct HostPool: ~Copyable {
     }
 
     /// Whether a cleartext connection starts with HTTP/2 at once.
-    var startsWithHTTP2: Bool { !isSecure && protocols.contains(.h2c) && !protocols.contains(.http1) }
+    var startsWithHTTP2: Bool {
+        !isSecure && protocols.contains(.h2c) && !protocols.contains(.http1)
+    }
 
     /// Whether one connection may turn out to be enough for all waiters.
     @inline(__always)

@@ -79,7 +79,9 @@ struct ListenerSockets {
     private static func address(_ literal: AddressLiteral, _ port: UInt16) -> SocketAddress {
         var bytes = [UInt8]()
         if literal.isIPv4 {
-            for shift in [24, 16, 8, 0] { bytes.append(UInt8(truncatingIfNeeded: literal.low >> shift)) }
+            for shift in [24, 16, 8, 0] {
+                bytes.append(UInt8(truncatingIfNeeded: literal.low >> shift))
+            }
         } else {
             for word in [literal.high, literal.low] {
                 for shift in stride(from: 56, through: 0, by: -8) {

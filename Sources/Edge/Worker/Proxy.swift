@@ -128,7 +128,9 @@ final class Proxy {
     func start() throws(StartFailure) {
         for index in 0..<configuration.workers {
             let listening = snapshot.listeners.enumerated().compactMap { place, listener in
-                sockets.open[listener.name].map { (listener: place, descriptor: $0.descriptors[index]) }
+                sockets.open[listener.name].map {
+                    (listener: place, descriptor: $0.descriptors[index])
+                }
             }
             let seed = WorkerSeed(
                 index: index, snapshot: snapshot, listening: listening, registry: registry,
@@ -161,7 +163,8 @@ final class Proxy {
         let listeners = addresses.prefix(configuration.listeners.count).map { "\"\($0)\"" }
         let admin = configuration.admin == nil ? nil : addresses.last
         let text =
-            "{\"pid\":\(SystemProcess.identifier),\"listeners\":[\(listeners.joined(separator: ","))],"
+            "{\"pid\":\(SystemProcess.identifier),"
+            + "\"listeners\":[\(listeners.joined(separator: ","))],"
             + "\"admin\":\(admin.map { "\"\($0)\"" } ?? "null")}\n"
         do throws(SystemFailure) {
             try FileSystem.writeAtomically(Array(text.utf8), to: path)
@@ -174,7 +177,11 @@ final class Proxy {
 
     /// Serves signals until the proxy has drained; returns the exit status.
     func run() -> Int32 {
-        logger.info("ready", metadata: ["workers": "\(configuration.workers)", "pid": "\(SystemProcess.identifier)"])
+        logger.info(
+            "ready",
+            metadata: [
+                "workers": "\(configuration.workers)", "pid": "\(SystemProcess.identifier)",
+            ])
         while outcome.failed.load(ordering: .relaxed) == 0 {
             switch Signals.wait(timeout: .seconds(1)) {
             case Signals.reload: reload()
@@ -196,7 +203,7 @@ final class Proxy {
         }
     }
 
-    /// Builds and checks a new configuration, then puts it into force; on any error nothing changes.
+    /// Builds and checks a new configuration, then puts it into force; an error changes nothing.
     func reload() {
         do throws(StartFailure) {
             let fresh = try loadAgain()
@@ -276,7 +283,9 @@ final class Proxy {
         log.stop()
         let totals = counters.totals()
         var left = outcome.cut.load(ordering: .relaxed)
-        if left > 0 { logger.warning("cut at the end of the grace period", metadata: ["open": "\(left)"]) }
+        if left > 0 {
+            logger.warning("cut at the end of the grace period", metadata: ["open": "\(left)"])
+        }
         for kind in LedgerKind.allCases where totals.live(kind) != 0 {
             logger.error(
                 "leaked", metadata: ["kind": "\(kind.name)", "count": "\(totals.live(kind))"])

@@ -67,12 +67,7 @@ final class SnapshotBuilder {
         policy.maxConnections = configuration.limits.maxConnections
         policy.maxStreams = UInt32(clamping: configuration.limits.maxStreams)
         policy.trusted = configuration.trustedProxies
-        policy.underscores =
-            switch configuration.limits.underscoreFields {
-            case .drop: .drop
-            case .pass: .pass
-            case .reject: .reject
-            }
+        policy.underscores = configuration.limits.underscoreFields
         return policy
     }
 
@@ -97,7 +92,7 @@ final class SnapshotBuilder {
             return try TLSServerContext(
                 TLSServerSettings(
                     certificates: sources,
-                    minimumVersion: tls.minVersion == .tls13 ? .tls13 : .tls12,
+                    minimumVersion: tls.minVersion,
                     alpn: tls.alpn.map { $0 == .http2 ? .http2 : .http1 }, ticketKeys: keys,
                     keyLogPath: tls.keyLog))
         } catch {
@@ -112,7 +107,7 @@ final class SnapshotBuilder {
         let isSecure = template.scheme == .https
         var key = UpstreamKey(
             isSecure: isSecure, port: template.port,
-            protocols: UpstreamProtocols(rawValue: route.versions.rawValue))
+            protocols: route.versions)
         if isSecure {
             key.protocols.remove(.h2c)
             key.caPath = route.tls?.ca

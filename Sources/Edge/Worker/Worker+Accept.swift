@@ -1,6 +1,5 @@
 // Taking connections in, and not taking them.
 
-
 extension Worker {
     func listen(_ socket: ListeningSocket) throws(SystemFailure) {
         let place = state[].listening.count

@@ -205,7 +205,8 @@ extension Worker {
             case .notFound:
                 failWaiters(pool, 404, .destinationNotFound, "the upstream host does not exist")
             case .timedOut:
-                failWaiters(pool, 504, .dnsTimeout, "the upstream host's name was not resolved in time")
+                failWaiters(
+                    pool, 504, .dnsTimeout, "the upstream host's name was not resolved in time")
             default:
                 failWaiters(pool, 502, .dnsError, "the upstream host's name cannot be resolved")
             }

@@ -13,8 +13,9 @@ extension Worker {
         }
     }
 
-    /// Uses a new configuration from the next connection and request on. What is under way keeps
-    /// what it began with; pools whose key did not change live on.
+    /// Uses a new configuration from the next connection and request on.
+    ///
+    /// What is under way keeps what it began with; pools whose key did not change live on.
     private func adopt(
         _ snapshot: Snapshot, _ listening: [(listener: Int, descriptor: Int32)]
     ) {

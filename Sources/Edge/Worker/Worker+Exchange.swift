@@ -83,7 +83,9 @@ extension Worker {
     }
 
     /// A client that reuses a connection for a host which its certificate does not name is told to
-    /// open another one (RFC 9110 §15.5.20). Only asked when the name it opened it for differs.
+    /// open another one (RFC 9110 §15.5.20).
+    ///
+    /// Only asked when the name it opened it for differs.
     private func isAuthorityCovered(_ front: Ref<FrontConnection>, _ head: Ref<Head>) -> Bool {
         let authority = head[].bytes(head[].authority)
         guard !authority.isEmpty else { return true }
@@ -201,7 +203,7 @@ extension Worker {
 
     // MARK: the end
 
-    /// Ends an exchange: logged, counted, gone. Its upstream was let go before.
+    /// Ends an exchange, whose upstream was let go before: logged, counted, gone.
     func endExchange(_ exchange: Ref<Exchange>) {
         loop[].timers.cancel(&exchange[].deadline)
         if let front = fronts[].resolve(exchange[].front) {
@@ -273,7 +275,7 @@ struct AddressText: ~Copyable {
 
     init() {}
 
-    /// The address with its port; empty for none. Valid while this value lives.
+    /// The address with its port, valid while this value lives; empty for none.
     mutating func bytes(_ address: SocketAddress) -> Bytes {
         guard address.family != .unix else { return .empty }
         var span = text.mutableSpan

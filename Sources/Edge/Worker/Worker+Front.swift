@@ -150,9 +150,10 @@ extension Worker {
         }
     }
 
-    /// All output is sent and the connection shall end. A client that is still sending would meet a
-    /// reset that destroys the answer in its buffer, so its bytes are read for a moment longer
-    /// (RFC 9112 §9.6).
+    /// All output is sent and the connection shall end.
+    ///
+    /// A client that is still sending would meet a reset that destroys the answer in its buffer, so
+    /// its bytes are read for a moment longer (RFC 9112 §9.6).
     private func finishClosing(_ front: Ref<FrontConnection>) {
         if front[].closesAbruptly || front[].spoken == .http2 || front[].reading != .discarding {
             return closeFront(front)

@@ -82,7 +82,7 @@ extension Worker {
             into: &front[].output)
     }
 
-    /// Content of the response came from the upstream. Returns false when its reading should pause.
+    /// Content of the response came from the upstream.
     func responseContent(_ exchange: Ref<Exchange>, _ bytes: Bytes) {
         guard let front = fronts[].resolve(exchange[].front) else { return }
         exchange[].record.sent &+= UInt64(bytes.count)

@@ -198,7 +198,9 @@ extension Worker {
             removeIdle(upstream)
             loop[].timers.clear(&upstream[].deadline)
         }
-        if !exchange[].request.queue.isEmpty { exchange[].keepForReplay(exchange[].request.queue.bytes) }
+        if !exchange[].request.queue.isEmpty {
+            exchange[].keepForReplay(exchange[].request.queue.bytes)
+        }
         let isWhole = exchange[].requestProgress == .received
         let hasContent =
             !isWhole || !exchange[].request.queue.isEmpty || exchange[].requestTrailers != nil

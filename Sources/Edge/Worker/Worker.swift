@@ -118,7 +118,8 @@ final class Worker {
     /// Works until drained.
     func run() {
         while !state[].hasEnded {
-            let count = loop[].wait(hasWork: !state[].readyFronts.isEmpty || !state[].readyUpstreams.isEmpty)
+            let count = loop[].wait(
+                hasWork: !state[].readyFronts.isEmpty || !state[].readyUpstreams.isEmpty)
             for index in 0..<count {
                 dispatch(loop[].poller.token(index), loop[].poller.readiness(index))
             }

@@ -83,7 +83,7 @@ private let fullConfiguration = """
         #expect(configuration.listeners[0].tls == nil)
         #expect(configuration.listeners[0].redirectPort == 443)
         let route = configuration.routes[0]
-        #expect(route.versions == [.http11, .http2])
+        #expect(route.versions == [.http1, .http2])
         #expect(route.host == .preserve)
         #expect(route.timeouts.dialTimeout == .seconds(3))
     }

@@ -42,7 +42,7 @@ import Testing
         ("Transfer-Encoding: chunked\r\nContent-Length: 1", 400),
         ("Transfer-Encoding: gzip\r\nContent-Length: x", 400),
         ("Transfer-Encoding: gzip", 501), ("Transfer-Encoding: gzip, chunked", 501),
-        ("Transfer-Encoding: chunked, gzip", 501), ("Transfer-Encoding: identity", 501),
+        ("Transfer-Encoding: chunked, gzip", 400), ("Transfer-Encoding: identity", 501),
         ("Transfer-Encoding: xchunked", 501), ("Transfer-Encoding: chunked;a=b", 501),
         ("Transfer-Encoding: \"chunked\"", 501), ("Transfer-Encoding: chunked,", 501),
         ("Transfer-Encoding:", 400),

@@ -63,7 +63,8 @@ import Testing
     @Test("asks for trailers and an upgrade in one Connection line")
     func connectionOptions() throws {
         let text =
-            "GET / HTTP/1.1\r\nHost: x\r\nTE: trailers\r\nUpgrade: ws\r\nConnection: upgrade\r\n\r\n"
+            "GET / HTTP/1.1\r\nHost: x\r\nTE: trailers\r\n"
+            + "Upgrade: ws\r\nConnection: upgrade\r\n\r\n"
         #expect(
             try request(text, keepsUpgrade: true).hasSuffix(
                 "te: trailers\r\nconnection: te, upgrade\r\nupgrade: ws\r\n\r\n"))

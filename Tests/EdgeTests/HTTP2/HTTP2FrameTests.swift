@@ -32,18 +32,6 @@ private let plain = [
     (":method", "GET"), (":scheme", "https"), (":path", "/"), (":authority", "a"),
 ]
 
-/// A reproducible source of numbers (SplitMix64).
-private struct Seeded: RandomNumberGenerator {
-    var state: UInt64
-    mutating func next() -> UInt64 {
-        state &+= 0x9E37_79B9_7F4A_7C15
-        var word = state
-        word = (word ^ word >> 30) &* 0xBF58_476D_1CE4_E5B9
-        word = (word ^ word >> 27) &* 0x94D0_49BB_1331_11EB
-        return word ^ word >> 31
-    }
-}
-
 /// The code of the last frame of `type` (3 RST_STREAM, 7 GOAWAY) that the server wrote.
 private func written(_ type: UInt8, by wire: HTTP2Wire) throws -> UInt8? {
     var queue = ByteQueue(pool: wire.pool)
@@ -186,7 +174,7 @@ private func written(_ type: UInt8, by wire: HTTP2Wire) throws -> UInt8? {
 
     @Test("random damage on either side never traps and leaks nothing", arguments: 0..<150)
     func damage(seed: Int) {
-        var random = Seeded(state: UInt64(seed))
+        var random = SplitMix(state: UInt64(seed))
         let wire = HTTP2Wire()
         wire.server.onHead = { stream, head in
             guard head[].status == 0 else { return }

@@ -140,6 +140,17 @@ final class Progress: Sendable {
 }
 
 @Suite("The access log", .serialized) struct AccessLogTests {
+    /// A log that writes to `access.log` of a folder of its own.
+    private func running(
+        _ format: AccessFormat, workers: Int = 1
+    ) throws -> (ScratchFolder, Counters, AccessLog) {
+        let folder = ScratchFolder()
+        let counters = Counters(workers: workers)
+        let log = AccessLog(counters: counters)
+        try log.use(AccessSink.open("\(folder.path)/access.log", format))
+        return (folder, counters, log)
+    }
+
     private func append(_ log: AccessLog, _ worker: Int, _ id: Int) {
         var texts = SampleTexts()
         texts.id = Array(String(id).utf8)
@@ -156,10 +167,7 @@ final class Progress: Sendable {
 
     @Test("writes what all workers append and drains at the end")
     func drains() async throws {
-        let folder = ScratchFolder()
-        let counters = Counters(workers: 2)
-        let log = AccessLog(counters: counters)
-        try log.use(AccessSink.open("\(folder.path)/access.log", .json))
+        let (folder, counters, log) = try running(.json, workers: 2)
         await withTaskGroup(of: Void.self) { group in
             for worker in 0..<2 {
                 group.addTask { for id in 0..<1000 { append(log, worker, id) } }
@@ -175,10 +183,7 @@ final class Progress: Sendable {
 
     @Test("wakes up for a single record after sleep")
     func wakes() throws {
-        let folder = ScratchFolder()
-        let counters = Counters(workers: 1)
-        let log = AccessLog(counters: counters)
-        try log.use(AccessSink.open("\(folder.path)/access.log", .common))
+        let (folder, counters, log) = try running(.common)
         for id in 0..<5 {
             ControlThread.pause(.milliseconds(30))
             append(log, 0, id)
@@ -190,10 +195,7 @@ final class Progress: Sendable {
 
     @Test("makes no wake-ups while nothing happens")
     func idle() throws {
-        let folder = ScratchFolder()
-        let counters = Counters(workers: 1)
-        let log = AccessLog(counters: counters)
-        try log.use(AccessSink.open("\(folder.path)/access.log", .json))
+        let (folder, counters, log) = try running(.json)
         append(log, 0, 1)
         settle(counters, 1)
         ControlThread.pause(.milliseconds(100))
@@ -201,14 +203,12 @@ final class Progress: Sendable {
         ControlThread.pause(.milliseconds(200))
         #expect(log.turns == before)
         log.stop()
+        #expect(folder.lines("access.log").count == 1)
     }
 
     @Test("goes on in a new file after rotation, with nothing lost")
     func reopens() throws {
-        let folder = ScratchFolder()
-        let counters = Counters(workers: 1)
-        let log = AccessLog(counters: counters)
-        try log.use(AccessSink.open("\(folder.path)/access.log", .common))
+        let (folder, counters, log) = try running(.common)
         for id in 0..<10 { append(log, 0, id) }
         settle(counters, 10)
         unsafe rename("\(folder.path)/access.log", "\(folder.path)/old.log")

@@ -1,6 +1,5 @@
 // A DNS server for tests: answers by script, counts what it is asked.
 
-import CLinux
 import Glibc
 import Synchronization
 
