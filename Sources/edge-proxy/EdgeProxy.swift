@@ -17,9 +17,9 @@ extension EdgeProxy {
         static let configuration = CommandConfiguration(
             abstract: "Serve, from a configuration file or from options.",
             discussion: """
-                SIGHUP reloads configuration and certificates, SIGUSR1 reopens the access log, \
-                SIGTERM and SIGINT drain. Exit status: 0 drained, 1 not started, 2 something was \
-                still open at the end.
+                SIGHUP reloads configuration and certificates and reopens the access log; SIGTERM \
+                and SIGINT drain. Exit status: 0 drained, 1 not started, 2 something was still \
+                open at the end.
                 """)
 
         @Option(name: .shortAndLong, help: "Configuration file (YAML).")

@@ -200,7 +200,6 @@ def test_the_registry_adds_up_under_load(edge_for, upstream, tmp_path):
     assert registry["drift"] is False
     for entry in registry["ledger"]:
         assert entry["opened"] - entry["closed"] == entry["live"] == entry["walk"], entry
-    assert all(c.requests >= 1 for c in upstream.connections)
 
 
 def test_a_name_that_moves_is_followed(edge_for, upstream, keep, tmp_path):

@@ -42,12 +42,11 @@ enum Signals {
     static let reload = SIGHUP
     static let terminate = SIGTERM
     static let interrupt = SIGINT
-    static let reopen = SIGUSR1
 
     private static func set() -> sigset_t {
         var signals = sigset_t()
         unsafe sigemptyset(&signals)
-        for signal in [reload, terminate, interrupt, reopen] { unsafe sigaddset(&signals, signal) }
+        for signal in [reload, terminate, interrupt] { unsafe sigaddset(&signals, signal) }
         return signals
     }
 

@@ -36,6 +36,9 @@ struct HostPool: ~Copyable {
     var isInTable = false
     var hasAnswered = false
     var hasEnded = false
+    var isEnding = false
+    /// In the worker's list of those that lack a connection of the whole process.
+    var isStarved = false
     var addresses: [SocketAddress] = []
     var nextAddress = 0
     var idleHead: Ref<UpstreamConnection>?

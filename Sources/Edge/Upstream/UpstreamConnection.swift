@@ -2,7 +2,8 @@
 
 /// Where a connection stands in its life.
 enum UpstreamPhase: UInt8 {
-    case dialling, handshaking, ready, closed
+    /// `settling`: HTTP/2 until the peer's first SETTINGS says how many streams it takes.
+    case dialling, handshaking, settling, ready, closed
 }
 
 /// What an HTTP/1 connection expects to read.
@@ -17,7 +18,7 @@ enum UpstreamReading: UInt8 {
 
 /// State of one upstream connection; lives in its worker's slab.
 ///
-///     dialling ─► handshaking (https) ─► ready ─► closed
+///     dialling ─► handshaking (https) ─► settling (h2) ─► ready ─► closed
 ///                                         │ h1: one exchange at a time, LIFO idle list of its pool
 ///                                         └ h2: any number of exchanges up to the peer's limit
 struct UpstreamConnection: ~Copyable {
@@ -107,6 +108,10 @@ struct UpstreamConnection: ~Copyable {
     mutating func writeFrames(upTo limit: Int) throws(HTTP2Failure) -> Bool {
         try session?.write(into: &output, upTo: limit) ?? false
     }
+
+    /// Bytes may be read and written.
+    @inline(__always)
+    var isOpen: Bool { phase == .ready || phase == .settling }
 
     /// Whether another stream may begin on it.
     @inline(__always)

@@ -185,22 +185,12 @@ final class Proxy {
         while outcome.failed.load(ordering: .relaxed) == 0 {
             switch Signals.wait(timeout: .seconds(1)) {
             case Signals.reload: reload()
-            case Signals.reopen: reopenLog()
             case Signals.terminate, Signals.interrupt: return drain()
             default: registry.expire(now: Instant.now())
             }
         }
         _ = drain()
         return ProxyExit.notStarted
-    }
-
-    private func reopenLog() {
-        do throws(SystemError) {
-            try log.reopen()
-            logger.info("access log reopened")
-        } catch {
-            logger.error("access log not reopened: \(error)")
-        }
     }
 
     /// Builds and checks a new configuration, then puts it into force; an error changes nothing.

@@ -52,7 +52,10 @@ extension Worker {
                 return attach(exchange, to: idle)
             }
         }
-        if pool[].record[].waiting.load(ordering: .relaxed) >= exchange[].policy.maxQueue {
+        // Those whose dials are under way are served by these; the queue is what is behind them.
+        if pool[].record[].waiting.load(ordering: .relaxed) - pool[].dialling
+            >= exchange[].policy.maxQueue
+        {
             return refuse(
                 exchange, 503, .queueFull, "too many requests wait for this upstream host")
         }
@@ -124,6 +127,7 @@ extension Worker {
         loop[].timers.set(
             &connection[].deadline, connection[].token,
             at: loop[].now + connection[].keepalive)
+        roomFreed()
     }
 
     private func takeIdle(_ connection: Ref<UpstreamConnection>) {
@@ -234,6 +238,7 @@ extension Worker {
             if let oldest = state[].oldestIdle { closeUpstream(oldest) }
             guard registry.reserveConnection() else {
                 pool[].record[].connections.wrappingSubtract(1, ordering: .relaxed)
+                askForRoom(pool)
                 return false
             }
         }
@@ -361,13 +366,59 @@ extension Worker {
         }
     }
 
+    // MARK: the bound of all connections
+
+    /// All connections of the process are taken: other workers are asked for one that rests.
+    private func askForRoom(_ pool: Ref<HostPool>) {
+        if !pool[].isStarved {
+            pool[].isStarved = true
+            state[].starved.append(pool[].token)
+        }
+        for other in mailboxes.indices where other != index {
+            mailboxes[other].post(.reclaim(worker: index))
+        }
+    }
+
+    /// A connection was closed here, or one came to rest: whoever lacks one may have its place.
+    func roomFreed() {
+        if !state[].starved.isEmpty { state[].mayServeStarved = true }
+        guard state[].reclaimers != 0 else { return }
+        let reclaimers = state[].reclaimers
+        state[].reclaimers = 0
+        if let oldest = state[].oldestIdle { closeUpstream(oldest) }
+        for other in mailboxes.indices where reclaimers >> UInt64(other & 63) & 1 == 1 {
+            mailboxes[other].post(.room)
+        }
+    }
+
+    /// Another worker has nothing to rest and lacks a connection.
+    func reclaim(for worker: Int) {
+        state[].reclaimers |= 1 << UInt64(worker & 63)
+        if state[].oldestIdle != nil { roomFreed() }
+    }
+
+    /// Tries again for the pools that could not dial; at the end of an iteration.
+    func serveStarved() {
+        state[].mayServeStarved = false
+        let starved = state[].starved
+        state[].starved = []
+        for token in starved {
+            guard let pool = pools[].resolve(token) else { continue }
+            pool[].isStarved = false
+            serveWaiters(pool)
+        }
+    }
+
     // MARK: the pool's end
 
     /// Ends a pool that nothing needs: of a retired host, or of one that was never in the table.
     func retireIfUnused(_ pool: Ref<HostPool>) {
-        guard !pool[].hasEnded else { return }
+        guard !pool[].hasEnded, !pool[].isEnding else { return }
         let isRetired = pool[].record[].isRetired.load(ordering: .acquiring)
         guard isRetired || !pool[].isInTable else { return }
+        // Closing its connections comes back here.
+        pool[].isEnding = true
+        defer { pool[].isEnding = false }
         while let idle = pool[].idleHead { closeUpstream(idle, servesWaiters: false) }
         var shared = pool[].sharedHead
         while let connection = shared {

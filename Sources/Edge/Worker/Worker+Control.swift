@@ -8,6 +8,8 @@ extension Worker {
         case .resolved: resolver[].delivered()
         case .retired(let client): hostRetired(client)
         case .capacity(let client): capacityFreed(client)
+        case .reclaim(let worker): reclaim(for: worker)
+        case .room: serveStarved()
         case .census(let census): count(for: census)
         case .counted(let census): answerCensus(census)
         }

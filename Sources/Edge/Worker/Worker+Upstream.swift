@@ -65,31 +65,41 @@ extension Worker {
                 return dialFailed(upstream, .protocolError)
             }
             upstreamIsReady(upstream, isHTTP2: isHTTP2)
-            if upstream[].phase == .ready { readUpstream(upstream) }
+            if upstream[].isOpen { readUpstream(upstream) }
         }
     }
 
     /// The connection can carry exchanges.
     private func upstreamIsReady(_ upstream: Ref<UpstreamConnection>, isHTTP2: Bool) {
         let pool = upstream[].pool
-        upstream[].phase = .ready
         upstream[].isHTTP2 = isHTTP2
-        pool[].dialling -= 1
-        loop[].timers.clear(&upstream[].deadline)
         if pool[].isSecure, !upstream[].forcesHTTP1 {
             pool[].record[].learn(isHTTP2 ? .http2 : .http1)
         }
         if isHTTP2 {
+            upstream[].phase = .settling
             upstream[].session = HTTP2Session(
                 role: .client, settings: HTTP2Settings(), pool: buffers, heads: heads,
                 memory: http2)
             counters.open(.upstreamHTTP2)
+            markDirty(upstream)
+            return
+        }
+        upstream[].phase = .ready
+        pool[].dialling -= 1
+        // A dial that was overtaken by another one is of use to the next request.
+        putIdle(upstream)
+        serveWaiters(pool)
+    }
+
+    /// The peer's SETTINGS are here: an HTTP/2 connection can take streams, as many as they say.
+    func upstreamSettled(_ upstream: Ref<UpstreamConnection>) {
+        let pool = upstream[].pool
+        if upstream[].phase == .settling {
+            upstream[].phase = .ready
+            pool[].dialling -= 1
             pool[].addShared(upstream)
             armSharedIdle(upstream)
-            markDirty(upstream)
-        } else {
-            // A dial that was overtaken by another one is of use to the next request.
-            putIdle(upstream)
         }
         serveWaiters(pool)
     }
@@ -121,7 +131,7 @@ extension Worker {
                     pool, address: (upstream[].addressIndex + 1) % pool[].addresses.count,
                     left: upstream[].addressesLeft - 1, exchange[].policy)
             }
-        case .handshaking:
+        case .handshaking, .settling:
             counters.timeout(.upstreamHandshake)
             dialFailed(upstream, .connectionTimeout)
         case .ready:
@@ -349,6 +359,7 @@ extension Worker {
 
     /// A connection is lost with all that was under way on it.
     func upstreamLost(_ upstream: Ref<UpstreamConnection>, _ reason: ErrorReason) {
+        if upstream[].phase == .settling { return dialFailed(upstream, reason) }
         let pool = upstream[].pool
         let wasIdle = upstream[].exchangeCount == 0
         if !wasIdle { pool[].record[].failures.wrappingAdd(1, ordering: .relaxed) }
@@ -387,10 +398,11 @@ extension Worker {
         guard upstream[].phase != .closed else { return }
         let pool = upstream[].pool
         let hadTLS = upstream[].transport.tls != nil
-        if upstream[].phase == .dialling || upstream[].phase == .handshaking {
+        if upstream[].phase == .ready {
+            if upstream[].isHTTP2 { pool[].removeShared(upstream) }
+        } else {
             pool[].dialling -= 1
         }
-        if upstream[].phase == .ready, upstream[].isHTTP2 { pool[].removeShared(upstream) }
         pool[].removeIdle(upstream)
         removeIdle(upstream)
         upstream[].phase = .closed
@@ -412,6 +424,7 @@ extension Worker {
         pool[].connections -= 1
         pool[].record[].connections.wrappingSubtract(1, ordering: .relaxed)
         registry.releaseConnection()
+        roomFreed()
         tellStarving(pool)
         if servesWaiters {
             serveWaiters(pool)
@@ -434,12 +447,12 @@ extension Worker {
 
     func readUpstream(_ upstream: Ref<UpstreamConnection>) {
         if upstream[].phase == .handshaking { return continueHandshake(upstream) }
-        guard upstream[].phase == .ready else { return }
+        guard upstream[].isOpen else { return }
         if !upstream[].isHTTP2, !upstream[].input.isEmpty, !upstream[].isReadPaused {
             continueUpstreamHTTP1(upstream)
         }
         var reads = 4
-        while reads > 0, upstream[].phase == .ready, upstream[].transport.mayHoldMore {
+        while reads > 0, upstream[].isOpen, upstream[].transport.mayHoldMore {
             if upstream[].isReadPaused { return }
             switch unsafe upstream[].transport.read(
                 into: scratch[].place, capacity: Scratch.capacity)
@@ -456,16 +469,14 @@ extension Worker {
             }
             reads -= 1
         }
-        if upstream[].phase == .ready, upstream[].transport.mayHoldMore,
-            !upstream[].isReadPaused
-        {
+        if upstream[].isOpen, upstream[].transport.mayHoldMore, !upstream[].isReadPaused        {
             markReady(upstream)
         }
-        if upstream[].phase == .ready, upstream[].transport.pending > 0 { markDirty(upstream) }
+        if upstream[].isOpen, upstream[].transport.pending > 0 { markDirty(upstream) }
     }
 
     func flushUpstream(_ upstream: Ref<UpstreamConnection>) {
-        guard upstream[].phase == .ready || upstream[].phase == .handshaking else { return }
+        guard upstream[].isOpen || upstream[].phase == .handshaking else { return }
         if upstream[].session != nil { return flushUpstreamHTTP2(upstream) }
         let outcome = upstream[].flush()
         if case .failed = outcome, upstream[].phase == .ready {

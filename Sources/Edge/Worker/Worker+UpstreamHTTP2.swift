@@ -8,15 +8,15 @@ extension Worker {
             try upstream[].session?.receive(bytes)
         } catch {
             handleUpstreamEvents(upstream)
-            if upstream[].phase == .ready { upstreamLost(upstream, .protocolError) }
+            if upstream[].isOpen { upstreamLost(upstream, .protocolError) }
             return
         }
         handleUpstreamEvents(upstream)
-        if upstream[].phase == .ready { markDirty(upstream) }
+        if upstream[].isOpen { markDirty(upstream) }
     }
 
     private func handleUpstreamEvents(_ upstream: Ref<UpstreamConnection>) {
-        while upstream[].phase == .ready, let event = upstream[].session?.nextEvent() {
+        while upstream[].isOpen, let event = upstream[].session?.nextEvent() {
             switch event {
             case .head(_, let owner, let head, let endsStream):
                 defer { heads[].give(head) }
@@ -58,8 +58,7 @@ extension Worker {
                 upstream[].isDraining = true
                 if upstream[].exchangeCount == 0 { closeUpstream(upstream) }
             case .settings:
-                // The peer's limit is known now: perhaps more fit, perhaps fewer.
-                serveWaiters(upstream[].pool)
+                upstreamSettled(upstream)
             case .pingAcknowledged: break
             }
         }
@@ -103,7 +102,7 @@ extension Worker {
     }
 
     func flushUpstreamHTTP2(_ upstream: Ref<UpstreamConnection>) {
-        while upstream[].phase == .ready {
+        while upstream[].isOpen {
             var wantsMore = true
             if upstream[].buffered < Limits.highWater {
                 do throws(HTTP2Failure) {
@@ -115,7 +114,7 @@ extension Worker {
             }
             let outcome = upstream[].flush()
             handleUpstreamEvents(upstream)
-            guard upstream[].phase == .ready else { return }
+            guard upstream[].isOpen else { return }
             switch outcome {
             case .failed:
                 upstream[].transport.noteReadable(endsSoon: true)

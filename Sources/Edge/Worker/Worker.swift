@@ -15,6 +15,10 @@ enum WorkerMessage: Sendable {
     case retired(HostClient)
     /// A connection to a host that this worker had waiters for was given up elsewhere.
     case capacity(HostClient)
+    /// Another worker needs a connection while all of the process are taken: close one that rests.
+    case reclaim(worker: Int)
+    /// A connection was closed elsewhere on this worker's request.
+    case room
     /// Count what lives here and add it.
     case census(Census)
     /// Everyone has been counted: the admin request that asked can be answered.
@@ -126,6 +130,7 @@ final class Worker {
             while let token = loop[].timers.nextExpired(now: loop[].now) { deadlinePassed(token) }
             workOnReady()
             while let waiter = resolver[].nextCompletion() { namesAnswered(waiter) }
+            if state[].mayServeStarved { serveStarved() }
             flushAll()
             fronts[].reap()
             upstreams[].reap()
@@ -279,8 +284,10 @@ struct WorkerState: ~Copyable {
     /// Idle upstream connections of all hosts, used last at the front.
     var newestIdle: Ref<UpstreamConnection>?
     var oldestIdle: Ref<UpstreamConnection>?
-    /// Admin requests waiting for a census.
-    var awaitingCensus: [Token] = []
+    /// Pools that lack a connection of the whole process, and workers that asked for one of ours.
+    var starved: [Token] = []
+    var mayServeStarved = false
+    var reclaimers: UInt64 = 0
 
     init(snapshot: Snapshot, pool: Ref<BufferPool>) {
         self.snapshot = snapshot
