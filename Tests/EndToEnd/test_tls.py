@@ -224,9 +224,9 @@ def test_without_a_ca_the_systems_is_used(edge_for, secure):
     assert edge.curl("/api/hello?id=1").status == 502
 
 
-def test_plain_http_where_tls_was_promised_is_502(edge_for, upstream):
-    edge = edge_for(upstream, {"upstream": {"handshake_timeout": "2s"}}, scheme="https")
-    assert edge.curl("/api/hello?id=1").status == 502
+def test_an_upstream_that_is_silent_in_the_handshake_is_504(edge_for, upstream):
+    edge = edge_for(upstream, {"upstream": {"handshake_timeout": "1s"}}, scheme="https")
+    assert edge.curl("/api/hello?id=1").status == 504
 
 
 def test_upstream_sessions_are_used_again(edge_for, secure):

@@ -92,9 +92,9 @@ enum MetricsPage {
         page.sample(totals[.frontBytesIn], [("direction", "in")])
         page.sample(totals[.frontBytesOut], [("direction", "out")])
         page.begin("edge_handshakes_total", .counter, "TLS handshakes with clients.")
-        page.sample(totals[.handshakesFull], [("result", "ok"), ("resumed", "false")])
-        page.sample(totals[.handshakesResumed], [("result", "ok"), ("resumed", "true")])
-        page.sample(totals[.handshakesFailed], [("result", "failed"), ("resumed", "false")])
+        page.sample(totals[.handshakesFull], [("result", "success"), ("resumed", "false")])
+        page.sample(totals[.handshakesResumed], [("result", "success"), ("resumed", "true")])
+        page.sample(totals[.handshakesFailed], [("result", "failure"), ("resumed", "false")])
         page.begin("edge_stream_resets_total", .counter, "HTTP/2 streams reset.")
         page.sample(totals[.streamResetsReceived], [("by", "peer")])
         page.sample(totals[.streamResetsSent], [("by", "proxy")])
@@ -126,10 +126,10 @@ enum MetricsPage {
         page.sample(totals[.upstreamBytesIn], [("direction", "in")])
         page.sample(totals[.upstreamBytesOut], [("direction", "out")])
         page.begin("edge_upstream_handshakes_total", .counter, "TLS handshakes with services.")
-        page.sample(totals[.upstreamHandshakesFull], [("result", "ok"), ("resumed", "false")])
-        page.sample(totals[.upstreamHandshakesResumed], [("result", "ok"), ("resumed", "true")])
+        page.sample(totals[.upstreamHandshakesFull], [("result", "success"), ("resumed", "false")])
+        page.sample(totals[.upstreamHandshakesResumed], [("result", "success"), ("resumed", "true")])
         page.sample(
-            totals[.upstreamHandshakesFailed], [("result", "failed"), ("resumed", "false")])
+            totals[.upstreamHandshakesFailed], [("result", "failure"), ("resumed", "false")])
         page.gauge("edge_registry_hosts", "Host clients.", Int64(view.registryHosts))
         page.gauge("edge_registry_hosts_limit", "Most host clients.", Int64(view.registryHostLimit))
         page.counter(
@@ -180,8 +180,8 @@ enum MetricsPage {
     private static func controlPlane(_ view: MetricsView, _ page: inout MetricsWriter) {
         let totals = view.totals
         page.begin("edge_reload_total", .counter, "Reloads of configuration and certificates.")
-        page.sample(totals[.reloadsSucceeded], [("result", "ok")])
-        page.sample(totals[.reloadsFailed], [("result", "failed")])
+        page.sample(totals[.reloadsSucceeded], [("result", "success")])
+        page.sample(totals[.reloadsFailed], [("result", "failure")])
         page.counter(
             "edge_access_log_lines_total", "Access log lines written.", totals[.accessLogLines])
         page.counter(

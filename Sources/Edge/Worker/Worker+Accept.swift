@@ -55,8 +55,12 @@ extension Worker {
             return
         }
         counters.add(.frontAccepted)
-        counters.open(.frontSocket)
-        control.frontOpened()
+        if front[].purpose != .admin {
+            // Whoever asks for the ledger is not part of it.
+            counters.open(.frontSocket)
+            control.frontOpened()
+            state[].clients += 1
+        }
         front[].isTrusted =
             peer.family != .unix
             && snapshot.front.trusted.contains { range in

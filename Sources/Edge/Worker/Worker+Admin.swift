@@ -44,8 +44,9 @@ extension Worker {
     func count(for census: Census) {
         var part = Census.Part()
         var fronts = 0, frontTLS = 0, frontHTTP2 = 0
+        var admins = 0
         self.fronts[].forEach { front in
-            fronts += 1
+            if front[].purpose == .admin { admins += 1 } else { fronts += 1 }
             if front[].transport.tls != nil { frontTLS += 1 }
             if front[].session != nil { frontHTTP2 += 1 }
         }
@@ -77,7 +78,7 @@ extension Worker {
             part.closed[kind] = counters.closed(kind)
         }
         part.descriptors =
-            fronts + upstreams + state[].listening.count { $0.descriptor >= 0 }
+            fronts + admins + upstreams + state[].listening.count { $0.descriptor >= 0 }
         part.bufferBytes = buffers[].bytesInUse
         part.bufferFreeBytes = buffers[].bytesFree
         if census.add(part) { mailboxes[census.worker].post(.counted(census)) }

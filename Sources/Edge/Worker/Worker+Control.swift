@@ -47,7 +47,10 @@ extension Worker {
         guard !state[].isDraining else { return }
         state[].isDraining = true
         state[].drainUntil = until
-        for place in state[].listening.indices { stopListening(place) }
+        // Probes and whoever watches the drain are answered to the end.
+        for place in state[].listening.indices where purpose(of: place) != .admin {
+            stopListening(place)
+        }
         fronts[].forEach { front in
             if front[].session != nil {
                 front[].session?.shutdownNotice()
@@ -67,7 +70,7 @@ extension Worker {
         state[].drainStep += 1
         if loop[].now >= state[].drainUntil {
             fronts[].forEach { front in
-                state[].cut += max(1, front[].exchangeCount)
+                if front[].purpose != .admin { state[].cut += max(1, front[].exchangeCount) }
                 front[].closesAbruptly = front[].exchangeCount > 0
                 closeFront(front)
             }
@@ -75,7 +78,7 @@ extension Worker {
             return
         }
         fronts[].forEach { front in
-            guard front[].spoken != .closed else { return }
+            guard front[].spoken != .closed, front[].purpose != .admin else { return }
             if front[].session != nil {
                 front[].session?.goAway(code: HTTP2Code.noError)
                 markDirty(front)
@@ -88,9 +91,15 @@ extension Worker {
             at: min(state[].drainUntil, loop[].now + .milliseconds(250)))
     }
 
+    private func purpose(of place: Int) -> ListenerPurpose {
+        state[].snapshot.listeners[state[].listening[place].listener].purpose
+    }
+
     /// Ends the loop once nothing is left.
     func advanceDrain() {
-        guard fronts[].count == 0, exchanges[].count == 0 else { return }
+        guard state[].clients == 0 else { return }
+        for place in state[].listening.indices { stopListening(place) }
+        fronts[].forEach { closeFront($0) }
         upstreams[].forEach { closeUpstream($0, servesWaiters: false) }
         guard upstreams[].count == 0 else { return }
         loop[].timers.cancel(&state[].drainDeadline)

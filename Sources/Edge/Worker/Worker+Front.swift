@@ -236,8 +236,11 @@ extension Worker {
         front[].transport.close()
         fronts[].retire(front[].token)
         counters.add(.frontClosed)
-        counters.close(.frontSocket)
-        control.frontClosed()
+        if front[].purpose != .admin {
+            counters.close(.frontSocket)
+            control.frontClosed()
+            state[].clients -= 1
+        }
         if hadTLS { counters.close(.frontTLS) }
         if wasHTTP2 { counters.close(.frontHTTP2) }
     }

@@ -123,7 +123,8 @@ final class Worker {
     func run() {
         while !state[].hasEnded {
             let count = loop[].wait(
-                hasWork: !state[].readyFronts.isEmpty || !state[].readyUpstreams.isEmpty)
+                hasWork: !state[].readyFronts.isEmpty || !state[].readyUpstreams.isEmpty
+                    || state[].mayServeStarved)
             for index in 0..<count {
                 dispatch(loop[].poller.token(index), loop[].poller.readiness(index))
             }
@@ -272,6 +273,8 @@ struct WorkerState: ~Copyable {
     var listening: [ListeningSocket] = []
     var isAcceptPaused = false
     var acceptPause = Deadline()
+    /// Front connections that are not the admin listener's.
+    var clients = 0
     var isDraining = false
     var drainStep = 0
     var drainUntil = Instant.never
