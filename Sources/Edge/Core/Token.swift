@@ -29,5 +29,6 @@ struct Token: Equatable, BitwiseCopyable, Sendable {
     @inline(__always)
     var generation: UInt32 { UInt32(truncatingIfNeeded: raw >> 32) & 0xFF_FFFF }
 
-    static let none = Token(.none)
+    /// Resolves in no slab: its slot is beyond every one.
+    static var none: Token { Token(.none, slot: .max) }
 }

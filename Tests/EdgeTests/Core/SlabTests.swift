@@ -28,5 +28,6 @@ import Testing
         #expect(second != first)
         #expect(slab.resolve(second)?[] == 4)
         #expect(slab.count == 2)
+        #expect(slab.resolve(.none) == nil)
     }
 }
