@@ -80,11 +80,11 @@ WRONG = {
         GOOD.replace("query: id", "query: id\n      pattern: '[a-z.]+'"), 7, 16, r"pattern|\."),
     "a relative path": (GOOD.replace("/api", "api"), 4, 11, "/"),
     "an unknown version": (GOOD + '    versions: ["3"]\n', 8, 16, "h2c"),
-    "the same path twice": (GOOD + GOOD[GOOD.index("  - path"):], 8, 5, "/api"),
+    "the same path twice": (GOOD + GOOD[GOOD.index("  - path"):], 8, 11, "/api"),
     "an admin listener for everybody": (GOOD + 'admin:\n  address: "0.0.0.0:9090"\n', 9, 12,
                                         "loopback"),
     "a bad network": (GOOD + 'trusted_proxies: ["10.0.0.0/40"]\n', 8, 19, "10.0.0.0/40"),
-    "a key twice": (GOOD + "workers: 1\nworkers: 2\n", 9, 1, "workers|duplicate"),
+    "a key twice": (GOOD + "workers: 1\nworkers: 2\n", 8, 1, "workers.*twice"),
     "no routes": ("listeners:\n  - address: \":0\"\n", None, None, "routes"),
     "no listeners": (GOOD[GOOD.index("routes"):], None, None, "listeners"),
     "broken YAML": ("listeners: [\n", None, None, ""),
@@ -124,7 +124,36 @@ def test_certificates_are_checked(check, configuration, upstream, certificates, 
         {"address": "127.0.0.1:0", "tls": {"certificates": [pair]}}]}))
     done = check(text)
     assert done.returncode == 1 and re.search(words, done.stderr), done.stderr
-    assert re.match(r"edge\.yaml:\d+:\d+: ", done.stderr), done.stderr
+    file = pair["key" if flaw == "mismatch" else "certificate"]
+    assert done.stderr.startswith(f"{place(text, file)}: {file}: "), done.stderr
+
+
+def place(text, value):
+    """Where a value stands in `edge.yaml`, as errors name it."""
+    before = text[:text.index(value)].rstrip("\"'")
+    return f"edge.yaml:{before.count(chr(10)) + 1}:{len(before) - before.rfind(chr(10))}"
+
+
+def test_other_files_are_checked_too(check, configuration, upstream, certificates, tmp_path):
+    gone = str(tmp_path / "gone")
+    tls = {"certificates": [certificates.ecdsa.options], "ticket_keys": gone}
+    text = yaml(configuration(upstream, {"listeners": [{"address": "127.0.0.1:0", "tls": tls}]}))
+    done = check(text)
+    assert done.returncode == 1 and done.stderr.startswith(place(text, gone)), done.stderr
+    whole = configuration(upstream)
+    whole["routes"][0].update({"upstream": "https://id-{id}.apps.test", "tls": {"ca": gone}})
+    text = yaml(whole)
+    done = check(text)
+    assert done.returncode == 1 and done.stderr.startswith(place(text, gone)), done.stderr
+
+
+def test_files_of_the_command_line_are_named_by_their_option(certificates, tmp_path):
+    gone = str(tmp_path / "gone.pem")
+    done = run("run", "--listen", "127.0.0.1:0", "--certificate", gone,
+               "--key", str(certificates.ecdsa.key), "--id-path", "/api",
+               "--upstream", "http://id-{id}.apps.test")
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"--certificate: {gone}: "), done.stderr
 
 
 def test_run_refuses_a_wrong_file(tmp_path):

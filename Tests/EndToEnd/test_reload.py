@@ -94,7 +94,7 @@ def test_a_broken_certificate_changes_nothing(edge_for, upstream, certificates, 
     edge = edge_for(upstream, {"listeners": listener(files)})
     files.certificate.write_text(
         "-----BEGIN CERTIFICATE-----\nnonsense\n-----END CERTIFICATE-----\n")
-    unchanged(edge, certificates, "live.pem")
+    unchanged(edge, certificates, "edge.yaml:", "live.pem")
     files.put(certificates.renewed)
     edge.reload()
     assert peer(edge) == leaf(certificates.renewed)
@@ -103,19 +103,19 @@ def test_a_broken_certificate_changes_nothing(edge_for, upstream, certificates, 
 def test_a_missing_certificate_changes_nothing(edge_for, upstream, certificates, files):
     edge = edge_for(upstream, {"listeners": listener(files)})
     files.certificate.unlink()
-    unchanged(edge, certificates, "live.pem")
+    unchanged(edge, certificates, "edge.yaml:", "live.pem")
 
 
 def test_a_key_that_does_not_match_changes_nothing(edge_for, upstream, certificates, files):
     edge = edge_for(upstream, {"listeners": listener(files)})
     files.put(certificates.renewed, key=certificates.other)
-    unchanged(edge, certificates, "live.key")
+    unchanged(edge, certificates, "edge.yaml:", "live.key")
 
 
 def test_an_expired_certificate_changes_nothing(edge_for, upstream, certificates, files):
     edge = edge_for(upstream, {"listeners": listener(files)})
     files.put(certificates.expired)
-    unchanged(edge, certificates, "expired")
+    unchanged(edge, certificates, "edge.yaml:", "expired")
 
 
 def test_a_wrong_line_changes_nothing_and_is_named(edge_for, upstream, certificates, files):

@@ -52,18 +52,26 @@ struct TLSSettings: Sendable {
     /// In order of preference, at least one.
     var alpn: [Application]
     /// File of 80-byte keys; nil: random keys.
-    var ticketKeys: String?
+    var ticketKeys: NamedFile?
     var ticketRotation: Duration
-    var keyLog: String?
+    var keyLog: NamedFile?
 
     /// Index of the certificate for unknown or absent server names.
     var defaultCertificate: Int { certificates.firstIndex { $0.isDefault } ?? 0 }
+
+    /// Says that every certificate and key came from these options of the command line.
+    mutating func place(certificate: String, key: String) {
+        for index in certificates.indices {
+            certificates[index].certificate.place = .argument(certificate)
+            certificates[index].key.place = .argument(key)
+        }
+    }
 }
 
-/// Files of a certificate chain and its key; absolute, or relative to the working directory.
+/// Files of a certificate chain and its key.
 struct CertificateSettings: Sendable {
-    var certificate: String
-    var key: String
+    var certificate: NamedFile
+    var key: NamedFile
     var isDefault: Bool
 }
 
@@ -88,7 +96,7 @@ struct RouteSettings: Sendable {
 
 struct UpstreamTLSSettings: Hashable, Sendable {
     /// nil: the system's authorities.
-    var ca: String?
+    var ca: NamedFile?
     /// nil: the upstream's host.
     var serverName: String?
     var verify: Bool

@@ -8,6 +8,13 @@ enum ConfigurationPlace: Hashable, Sendable {
     case argument(String)
 }
 
+/// A file that the configuration names, and where it does.
+struct NamedFile: Hashable, Sendable {
+    /// Absolute, or relative to the working directory.
+    var path: String
+    var place: ConfigurationPlace
+}
+
 /// One mistake.
 struct ConfigurationProblem: Hashable, Sendable {
     let place: ConfigurationPlace

@@ -70,8 +70,8 @@ struct ConfigurationReader {
         path.hasPrefix("/") || folder.isEmpty ? path : "\(folder)/\(path)"
     }
 
-    private func file(_ reader: SectionReader, _ name: String) -> String? {
-        reader.text(name).map(resolve)
+    private func file(_ reader: SectionReader, _ name: String) -> NamedFile? {
+        reader.text(name).map { NamedFile(path: resolve($0), place: reader.place(of: name)) }
     }
 
     // MARK: Listeners

@@ -23,14 +23,17 @@ struct SectionReader {
             problems.add(node.place, "\(name): expected a mapping, found \(node.found)")
             return
         }
+        var misspelt = Set<String>()
         for entry in list {
             if section.options.contains(where: { $0.name == entry.key }) {
                 entries[entry.key] = entry
             } else {
                 problems.add(entry.place, Self.unknown(entry.key, section))
+                if let nearest = section.nearest(to: entry.key) { misspelt.insert(nearest) }
             }
         }
-        for option in section.options where entries[option.name] == nil {
+        for option in section.options
+        where entries[option.name] == nil && !misspelt.contains(option.name) {
             if case .required = option.fallback {
                 problems.add(self.place, "key '\(option.name)' is missing")
             }

@@ -76,7 +76,7 @@ struct YAMLReader {
             }
             return convert(root, depth: 0)
         } catch let error as YamlError {
-            report(error)
+            report(error, in: text)
         } catch {
             problems.add(.position(line: 1, column: 1), "the file cannot be read as YAML")
         }
@@ -136,13 +136,24 @@ struct YAMLReader {
         .position(line: max(mark?.line ?? 1, 1), column: max(mark?.column ?? 1, 1))
     }
 
-    private func report(_ error: YamlError) {
+    /// A parser's place; it sees the end of the text on a line of its own, even if it has none.
+    private static func place(_ mark: Mark, in text: String) -> (line: Int, column: Int) {
+        let lines = text.split(separator: "\n", omittingEmptySubsequences: false)
+        guard mark.line > lines.count else { return (max(mark.line, 1), max(mark.column, 1)) }
+        return (lines.count, (lines.last?.unicodeScalars.count ?? 0) + 1)
+    }
+
+    private func report(_ error: YamlError, in text: String) {
         switch error {
         case .scanner(let context, let problem, let mark, _),
             .parser(let context, let problem, let mark, _),
             .composer(let context, let problem, let mark, _):
-            let where_ = context.map { " (\($0.text), line \($0.mark.line))" } ?? ""
-            problems.add(Self.place(mark), "not YAML: \(problem)\(where_)")
+            let where_ = context.map {
+                " (\($0.text), line \(Self.place($0.mark, in: text).line))"
+            }
+            let (line, column) = Self.place(mark, in: text)
+            problems.add(
+                .position(line: line, column: column), "not YAML: \(problem)\(where_ ?? "")")
         case .duplicatedKeysInMapping(let keys, let context):
             problems.add(
                 Self.place(context.mark),

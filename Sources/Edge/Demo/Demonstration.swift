@@ -29,7 +29,10 @@ struct Demonstration {
 
     private static func proxy(_ yaml: String, demonstrates: Bool) throws(StartFailure) -> Proxy {
         let load = { () throws(ConfigurationErrors) -> Configuration in
-            try Configuration.parse(yaml, file: "demo", folder: "")
+            var configuration = try Configuration.parse(yaml, file: "demo", folder: "")
+            // Whoever reads an error has given options, not a file.
+            configuration.listeners[0].tls?.place(certificate: "--certificate", key: "--key")
+            return configuration
         }
         let configuration: Configuration
         do throws(ConfigurationErrors) {

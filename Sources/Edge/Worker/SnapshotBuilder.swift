@@ -7,6 +7,28 @@ struct StartFailure: Error, CustomStringConvertible {
     let description: String
 
     init(_ description: String) { self.description = description }
+
+    /// `file:line:column: path: cause`, for a file that `configuration` names at `place`.
+    fileprivate init(
+        _ error: TLSConfigurationError, at place: ConfigurationPlace?, in configuration: String
+    ) {
+        let problem = place.map { ConfigurationProblem(place: $0, message: error.description) }
+        self.init(problem?.description(file: configuration) ?? error.description)
+    }
+}
+
+extension TLSSettings {
+    /// Where the file that `error` is about was named.
+    fileprivate func place(of error: TLSConfigurationError) -> ConfigurationPlace? {
+        // One file may be named twice: that of the certificate in question goes first.
+        var files = certificates.flatMap { [$0.certificate, $0.key] }
+        if let index = error.certificateIndex, certificates.indices.contains(index) {
+            files.insert(
+                contentsOf: [certificates[index].certificate, certificates[index].key], at: 0)
+        }
+        files += [ticketKeys, keyLog].compactMap { $0 }
+        return (files.first { $0.path == error.path } ?? files.first)?.place
+    }
 }
 
 /// Builds snapshots; keeps what has to survive a reload: ticket keys and their files.
@@ -36,7 +58,7 @@ final class SnapshotBuilder {
             listeners.append(
                 ListenerRuntime(
                     name: name, purpose: purpose,
-                    tls: try serverContext(settings)))
+                    tls: try serverContext(settings, configuration.file)))
         }
         if configuration.admin != nil, let name = names.last {
             listeners.append(ListenerRuntime(name: name, purpose: .admin, tls: nil))
@@ -72,16 +94,17 @@ final class SnapshotBuilder {
     }
 
     private func serverContext(
-        _ settings: ListenerSettings
+        _ settings: ListenerSettings, _ file: String
     ) throws(StartFailure) -> TLSServerContext? {
         guard let tls = settings.tls else { return nil }
         let sources = tls.certificates.map {
             CertificateSource(
-                certificatePath: $0.certificate, keyPath: $0.key, isDefault: $0.isDefault)
+                certificatePath: $0.certificate.path, keyPath: $0.key.path,
+                isDefault: $0.isDefault)
         }
         do throws(TLSConfigurationError) {
             var keys = ticketKeys
-            if let path = tls.ticketKeys {
+            if let path = tls.ticketKeys?.path {
                 let file = try TicketKeyFile(path: path)
                 if let known = ticketFiles[path] { known.adopt(file) }
                 keys = ticketFiles[path] ?? TicketKeys(file: file)
@@ -94,9 +117,9 @@ final class SnapshotBuilder {
                     certificates: sources,
                     minimumVersion: tls.minVersion,
                     alpn: tls.alpn.map { $0 == .http2 ? .http2 : .http1 }, ticketKeys: keys,
-                    keyLogPath: tls.keyLog))
+                    keyLogPath: tls.keyLog?.path))
         } catch {
-            throw StartFailure(error.description)
+            throw StartFailure(error, at: tls.place(of: error), in: file)
         }
     }
 
@@ -110,12 +133,14 @@ final class SnapshotBuilder {
             protocols: route.versions)
         if isSecure {
             key.protocols.remove(.h2c)
-            key.caPath = route.tls?.ca
+            key.caPath = route.tls?.ca?.path
             key.serverName = route.tls?.serverName
             key.verifies = route.tls?.verify ?? true
             if let path = key.caPath {
                 guard let content = FileSystem.read(path) else {
-                    throw StartFailure("\(path): cannot be read")
+                    throw StartFailure(
+                        TLSConfigurationError(path: path, message: "cannot be read"),
+                        at: route.tls?.ca?.place, in: configuration.file)
                 }
                 key.caFingerprint = content.withBytes { ByteHash(seed: 1).hash($0) }
             }
@@ -131,7 +156,7 @@ final class SnapshotBuilder {
                     TLSClientSettings(caPath: key.caPath, verifies: key.verifies))
             }
         } catch {
-            throw StartFailure(error.description)
+            throw StartFailure(error, at: route.tls?.ca?.place, in: configuration.file)
         }
         let upstream = configuration.upstream
         var policy = ExchangePolicy()

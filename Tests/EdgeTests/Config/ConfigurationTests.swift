@@ -93,13 +93,14 @@ private let fullConfiguration = """
         let configuration = try Configuration.parse(
             fullConfiguration, file: "x", folder: "/etc/edge")
         let tls = try #require(configuration.listeners[0].tls)
-        #expect(tls.certificates.map { $0.certificate } == ["/etc/edge/a.pem", "/etc/edge/b.pem"])
+        #expect(
+            tls.certificates.map { $0.certificate.path } == ["/etc/edge/a.pem", "/etc/edge/b.pem"])
         #expect(tls.certificates.map { $0.key } == ["/keys/a.key", "/etc/edge/b.key"])
         #expect(tls.defaultCertificate == 1)
         #expect(tls.minVersion == .tls13)
         #expect(tls.alpn == [.http11])
         #expect(tls.ticketRotation == .seconds(5400))
-        #expect(tls.ticketKeys == "/etc/edge/tickets.bin")
+        #expect(tls.ticketKeys?.path == "/etc/edge/tickets.bin")
         #expect(
             configuration.listeners.map { $0.address.text } == [
                 ":8443", "[::1]:80", "unix:/run/edge.sock",
@@ -111,9 +112,9 @@ private let fullConfiguration = """
         #expect(route.upstream.description == "https://id-{id}.apps:8080")
         #expect(route.versions == .http2)
         #expect(route.host == .upstream)
-        let upstreamTLS = UpstreamTLSSettings(
-            ca: "/etc/edge/ca.pem", serverName: "apps.internal", verify: false)
-        #expect(route.tls == upstreamTLS)
+        #expect(route.tls?.ca?.path == "/etc/edge/ca.pem")
+        #expect(route.tls?.serverName == "apps.internal")
+        #expect(route.tls?.verify == false)
         #expect(route.timeouts.dialTimeout == .milliseconds(250))
         #expect(route.timeouts.responseTimeout == .seconds(2))
         #expect(route.timeouts.idleTimeout == .seconds(43_200))
