@@ -21,8 +21,19 @@ final class ControlView: Sendable {
 
     /// Front connections of all workers.
     var frontConnections: Int { fronts.load(ordering: .relaxed) }
-    func frontOpened() { fronts.wrappingAdd(1, ordering: .relaxed) }
-    func frontClosed() { fronts.wrappingSubtract(1, ordering: .relaxed) }
+
+    /// Counts one more front connection, unless `limit` of them are open.
+    func reserveFront(limit: Int) -> Bool {
+        if fronts.wrappingAdd(1, ordering: .relaxed).newValue <= limit { return true }
+        frontClosed()
+        return false
+    }
+
+    /// Takes one off the count; true when it was the last.
+    @discardableResult
+    func frontClosed() -> Bool {
+        fronts.wrappingSubtract(1, ordering: .relaxed).newValue == 0
+    }
 
     var isDraining: Bool { draining.load(ordering: .relaxed) }
     func beginDraining() { draining.store(true, ordering: .relaxed) }

@@ -32,9 +32,8 @@ extension Worker {
         let snapshot = state[].snapshot
         guard listener < snapshot.listeners.count else { return Socket.close(descriptor) }
         let runtime = snapshot.listeners[listener]
-        if control.frontConnections >= snapshot.front.maxConnections,
-            runtime.purpose != .admin
-        {
+        let isClient = runtime.purpose != .admin
+        if isClient, !control.reserveFront(limit: snapshot.front.maxConnections) {
             counters.add(.frontRefused)
             return Socket.close(descriptor)
         }
@@ -44,21 +43,22 @@ extension Worker {
                 buffers: buffers)
         }
         guard let front else {
+            if isClient { control.frontClosed() }
             counters.add(.frontRefused)
             return Socket.close(descriptor)
         }
         do throws(SystemFailure) {
             try loop[].poller.add(descriptor, .connection, front[].token)
         } catch {
+            if isClient { control.frontClosed() }
             fronts[].retire(front[].token)
             front[].transport.close()
             return
         }
         counters.add(.frontAccepted)
-        if front[].purpose != .admin {
+        if isClient {
             // Whoever asks for the ledger is not part of it.
             counters.open(.frontSocket)
-            control.frontOpened()
             state[].clients += 1
         }
         front[].isTrusted =

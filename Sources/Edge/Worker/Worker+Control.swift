@@ -10,6 +10,7 @@ extension Worker {
         case .capacity(let client): capacityFreed(client)
         case .reclaim(let worker): reclaim(for: worker)
         case .room: serveStarved()
+        case .drained: break
         case .census(let census): count(for: census)
         case .counted(let census): answerCensus(census)
         }
@@ -95,9 +96,17 @@ extension Worker {
         state[].snapshot.listeners[state[].listening[place].listener].purpose
     }
 
+    /// The last client of the process has gone: every worker may end.
+    func tellDrained() {
+        for other in mailboxes.indices where other != index { mailboxes[other].post(.drained) }
+    }
+
     /// Ends the loop once nothing is left.
+    ///
+    /// A worker without clients stays as long as others have some: probes may have been put into
+    /// the queue of its admin socket.
     func advanceDrain() {
-        guard state[].clients == 0 else { return }
+        guard state[].clients == 0, control.frontConnections == 0 else { return }
         for place in state[].listening.indices { stopListening(place) }
         fronts[].forEach { closeFront($0) }
         upstreams[].forEach { closeUpstream($0, servesWaiters: false) }

@@ -238,8 +238,8 @@ extension Worker {
         counters.add(.frontClosed)
         if front[].purpose != .admin {
             counters.close(.frontSocket)
-            control.frontClosed()
             state[].clients -= 1
+            if control.frontClosed(), state[].isDraining { tellDrained() }
         }
         if hadTLS { counters.close(.frontTLS) }
         if wasHTTP2 { counters.close(.frontHTTP2) }

@@ -19,6 +19,8 @@ enum WorkerMessage: Sendable {
     case reclaim(worker: Int)
     /// A connection was closed elsewhere on this worker's request.
     case room
+    /// The last client of a draining process has gone.
+    case drained
     /// Count what lives here and add it.
     case census(Census)
     /// Everyone has been counted: the admin request that asked can be answered.
