@@ -107,7 +107,8 @@ struct Exchange: ~Copyable {
     var id = TextRange()
     /// What the client asked for, for the log, where `head.target` has been replaced.
     var receivedTarget = TextRange()
-    var dialBegan = Instant.zero
+    /// When it joined the queue for a connection.
+    var waitBegan = Instant.zero
     /// When the current attempt was handed to its connection.
     var dispatched = Instant.zero
     var sentAt = Instant.zero

@@ -20,11 +20,15 @@ struct AccessRecord: BitwiseCopyable, Sendable {
     /// Bytes of content received from and sent to the client.
     var received: UInt64 = 0
     var sent: UInt64 = 0
-    /// Waiting for a place, dialling, from the request's end to the response's head, and all of
-    /// it; nil for a phase that was never entered.
+    /// How long the last attempt waited for a connection beyond that connection's dial: for the
+    /// host's name, or for a place; nil when a connection was at hand.
     var queue: Duration?
+    /// How long the dial of the last attempt's connection took, with its TLS and HTTP/2
+    /// handshakes; nil when the connection had served before.
     var dial: Duration?
+    /// From the request's end to the response's head; nil without a response.
     var response: Duration?
+    /// From the request's first byte to the end.
     var total: Duration?
     /// 0 when the client saw no status.
     var status: UInt16 = 0

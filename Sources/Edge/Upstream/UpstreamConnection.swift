@@ -32,6 +32,8 @@ struct UpstreamConnection: ~Copyable {
     var input: ByteQueue
     var deadline = Deadline()
     let dialledAt: Instant
+    /// When it could carry its first exchange: connected, TLS done, HTTP/2 settings known.
+    var readyAt: Instant
 
     var phase = UpstreamPhase.dialling
     var isHTTP2 = false
@@ -89,6 +91,7 @@ struct UpstreamConnection: ~Copyable {
         output = ByteQueue(pool: buffers)
         input = ByteQueue(pool: buffers)
         dialledAt = now
+        readyAt = now
         session = nil
         nextIdle = nil
         previousIdle = nil

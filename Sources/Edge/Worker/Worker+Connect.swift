@@ -65,7 +65,7 @@ extension Worker {
 
     private func wait(_ exchange: Ref<Exchange>, _ pool: Ref<HostPool>) {
         exchange[].isWaiting = true
-        exchange[].dialBegan = loop[].now
+        exchange[].waitBegan = loop[].now
         pool[].waiters.append(exchange[].token)
         pool[].waiting += 1
         if exchange[].wantsUpgrade { pool[].waitingForUpgrade += 1 }
@@ -108,11 +108,22 @@ extension Worker {
             if shared == nil { takeIdle(connection) }
             pool[].waiters.removeFirst()
             stopWaiting(exchange, pool)
-            exchange[].record.queue = loop[].now - exchange[].dialBegan
+            exchange[].record.queue = queueTime(exchange, connection)
             attach(exchange, to: connection)
         }
         dialForWaiters(pool)
         retireIfUnused(pool)
+    }
+
+    /// How long an exchange waited for its connection, without that connection's dial.
+    private func queueTime(
+        _ exchange: Ref<Exchange>, _ connection: Ref<UpstreamConnection>
+    ) -> Duration {
+        let began = exchange[].waitBegan
+        let waited = loop[].now - began
+        guard connection[].served == 0 else { return waited }
+        let dialled = connection[].readyAt - max(began, connection[].dialledAt)
+        return Duration(nanoseconds: max(0, waited.nanoseconds - max(0, dialled.nanoseconds)))
     }
 
     // MARK: idle connections

@@ -218,11 +218,12 @@ extension Worker {
     }
 
     private func logExchange(_ exchange: Ref<Exchange>, _ front: Ref<FrontConnection>) {
+        guard exchange[].isCounted else { return }
         let took = loop[].now - exchange[].began
         counters.request(
             exchange[].record.version, status: Int(exchange[].record.status), took: took)
         if exchange[].record.error != .none { counters.error(exchange[].record.error) }
-        guard log.isEnabled, front[].purpose != .admin else { return }
+        guard log.isEnabled else { return }
         exchange[].record.total = took
         exchange[].record.attempts = UInt8(truncatingIfNeeded: exchange[].attempts)
         let head = exchange[].head
@@ -246,6 +247,7 @@ extension Worker {
         if exchange[].delayedAnswer { return demonstrationDue(exchange) }
         if exchange[].isWaiting {
             counters.timeout(.queue)
+            exchange[].record.queue = loop[].now - exchange[].waitBegan
             return fail(
                 exchange, exchange[].pool?[].isResolving ?? false ? 504 : 503, .queueTimeout,
                 "no upstream connection became free in time")

@@ -86,6 +86,7 @@ extension Worker {
             return
         }
         upstream[].phase = .ready
+        upstream[].readyAt = loop[].now
         pool[].dialling -= 1
         // A dial that was overtaken by another one is of use to the next request.
         putIdle(upstream)
@@ -97,6 +98,7 @@ extension Worker {
         let pool = upstream[].pool
         if upstream[].phase == .settling {
             upstream[].phase = .ready
+            upstream[].readyAt = loop[].now
             pool[].dialling -= 1
             pool[].addShared(upstream)
             armSharedIdle(upstream)
@@ -157,7 +159,7 @@ extension Worker {
         let isReused = upstream[].served > 0
         exchange[].record.isReused = isReused
         exchange[].record.upstreamVersion = upstream[].isHTTP2 ? .http2 : .http11
-        if !isReused { exchange[].record.dial = loop[].now - upstream[].dialledAt }
+        exchange[].record.dial = isReused ? nil : upstream[].readyAt - upstream[].dialledAt
         upstream[].served += 1
         pool[].inFlight += 1
         pool[].record[].inFlight.wrappingAdd(1, ordering: .relaxed)
@@ -349,6 +351,7 @@ extension Worker {
         guard let pool = exchange[].pool else { return }
         _ = detach(exchange)
         exchange[].record.retry = verdict
+        exchange[].record.queue = nil
         counters.retry(verdict)
         exchange[].isUpstreamStreamClosed = false
         exchange[].request.reset(owner: exchange[].token)
@@ -469,7 +472,7 @@ extension Worker {
             }
             reads -= 1
         }
-        if upstream[].isOpen, upstream[].transport.mayHoldMore, !upstream[].isReadPaused        {
+        if upstream[].isOpen, upstream[].transport.mayHoldMore, !upstream[].isReadPaused {
             markReady(upstream)
         }
         if upstream[].isOpen, upstream[].transport.pending > 0 { markDirty(upstream) }
