@@ -127,7 +127,8 @@ enum MetricsPage {
         page.sample(totals[.upstreamBytesOut], [("direction", "out")])
         page.begin("edge_upstream_handshakes_total", .counter, "TLS handshakes with services.")
         page.sample(totals[.upstreamHandshakesFull], [("result", "success"), ("resumed", "false")])
-        page.sample(totals[.upstreamHandshakesResumed], [("result", "success"), ("resumed", "true")])
+        page.sample(
+            totals[.upstreamHandshakesResumed], [("result", "success"), ("resumed", "true")])
         page.sample(
             totals[.upstreamHandshakesFailed], [("result", "failure"), ("resumed", "false")])
         page.gauge("edge_registry_hosts", "Host clients.", Int64(view.registryHosts))

@@ -258,7 +258,7 @@ private func errors(_ yaml: String) -> [String] {
             (
                 "a: [1",
                 [
-                    "2:1: not YAML: UNENDED"
+                    "1:6: not YAML: UNENDED"
                 ]
             ),
             (

@@ -95,7 +95,7 @@ private let fullConfiguration = """
         let tls = try #require(configuration.listeners[0].tls)
         #expect(
             tls.certificates.map { $0.certificate.path } == ["/etc/edge/a.pem", "/etc/edge/b.pem"])
-        #expect(tls.certificates.map { $0.key } == ["/keys/a.key", "/etc/edge/b.key"])
+        #expect(tls.certificates.map { $0.key.path } == ["/keys/a.key", "/etc/edge/b.key"])
         #expect(tls.defaultCertificate == 1)
         #expect(tls.minVersion == .tls13)
         #expect(tls.alpn == [.http11])
@@ -166,7 +166,8 @@ private let fullConfiguration = """
             upstream: "http://id-{id}.apps", admin: "127.0.0.1:9090", workers: 3,
             resolver: "127.0.0.1:5353", accessLog: "off")
         #expect(configuration.workers == 3)
-        #expect(configuration.listeners[0].tls?.certificates[0].key == "k.pem")
+        let key = NamedFile(path: "k.pem", place: .argument("--key"))
+        #expect(configuration.listeners[0].tls?.certificates[0].key == key)
         #expect(configuration.routes[0].id == .query("id"))
         #expect(configuration.resolver.servers.map { $0.text } == ["127.0.0.1:5353"])
         let error = #expect(throws: ConfigurationErrors.self) {
