@@ -53,7 +53,8 @@ extension Worker {
             }
         }
         // Those whose dials are under way are served by these; the queue is what is behind them.
-        if pool[].record[].waiting.load(ordering: .relaxed) - pool[].dialling
+        let dialling = max(pool[].dialling, pool[].isResolving ? 1 : 0)
+        if pool[].record[].waiting.load(ordering: .relaxed) - dialling
             >= exchange[].policy.maxQueue
         {
             return refuse(
@@ -207,7 +208,7 @@ extension Worker {
             counters.add(.resolverFailures)
             switch failure {
             case .notFound:
-                failWaiters(pool, 404, .destinationNotFound, "the upstream host does not exist")
+                failWaiters(pool, 404, .dnsError, "the upstream host does not exist")
             case .timedOut:
                 failWaiters(
                     pool, 504, .dnsTimeout, "the upstream host's name was not resolved in time")

@@ -448,7 +448,10 @@ extension Worker {
     func readUpstream(_ upstream: Ref<UpstreamConnection>) {
         if upstream[].phase == .handshaking { return continueHandshake(upstream) }
         guard upstream[].isOpen else { return }
-        if !upstream[].isHTTP2, !upstream[].input.isEmpty, !upstream[].isReadPaused {
+        // Left over from a pause: bytes, or no more than the end behind the last of them.
+        if !upstream[].isHTTP2, !upstream[].isReadPaused,
+            !upstream[].input.isEmpty || upstream[].reading == .body && upstream[].decoder.isComplete
+        {
             continueUpstreamHTTP1(upstream)
         }
         var reads = 4

@@ -447,8 +447,10 @@ class HTTP2Session:
 
     async def run(self):
         if self.upstream.max_streams is not None:
-            self.h2.local_settings[
-                h2.settings.SettingCodes.MAX_CONCURRENT_STREAMS] = self.upstream.max_streams
+            # As initial values: a later change would be enforced without being announced.
+            values = dict(self.h2.local_settings)
+            values[h2.settings.SettingCodes.MAX_CONCURRENT_STREAMS] = self.upstream.max_streams
+            self.h2.local_settings = h2.settings.Settings(client=False, initial_values=values)
         self.h2.initiate_connection()
         self.flush()
         data, tasks = self.first, set()
