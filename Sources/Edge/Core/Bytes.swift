@@ -58,9 +58,16 @@ struct Bytes: BitwiseCopyable {
     @inline(__always)
     func equals(_ text: StaticString) -> Bool { equals(Bytes(text)) }
 
-    /// Compares without regard to the case of ASCII letters; `lowercase` must be in lower case.
+    /// Compares without regard to the case of ASCII letters; `lowercase` must be in lower case and
+    /// made of letters, digits and hyphens.
     func equalsIgnoringCase(_ lowercase: Bytes) -> Bool {
         guard count == lowercase.count else { return false }
+        // Most comparisons fail: eight bytes at once, folded, tell that soon enough.
+        if count >= 8 {
+            let own = unsafe UnsafeRawPointer(base).loadUnaligned(as: UInt64.self)
+            let other = unsafe UnsafeRawPointer(lowercase.base).loadUnaligned(as: UInt64.self)
+            if own | 0x2020_2020_2020_2020 != other { return false }
+        }
         for index in 0..<count where ASCII.lowercase(self[index]) != lowercase[index] {
             return false
         }

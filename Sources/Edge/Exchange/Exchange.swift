@@ -114,7 +114,7 @@ struct Exchange: ~Copyable {
     var sentAt = Instant.zero
     /// What the connection had sent before; more means that bytes of this request have left.
     var bytesOutBefore: UInt64 = 0
-    var upstreamAddress: SocketAddress = .unix
+    var upstreamAddress = AddressText()
     var attempts = 0
 
     /// Bytes of request content kept for a retry.
@@ -181,6 +181,13 @@ extension Ref<Exchange> {
     var responseOutlet: Ref<StreamOutlet> {
         unsafe withUnsafeMutablePointer(to: &pointer.pointee.response) {
             unsafe Ref<StreamOutlet>($0)
+        }
+    }
+
+    /// The address the last attempt went to, as text.
+    var upstreamAddressBytes: Bytes {
+        unsafe withUnsafeMutablePointer(to: &pointer.pointee.upstreamAddress) {
+            unsafe Ref<AddressText>($0).bytes
         }
     }
 }

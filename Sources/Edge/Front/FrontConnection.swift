@@ -71,11 +71,8 @@ struct FrontConnection: ~Copyable {
     var isDraining = false
     var hasSentShutdown = false
     var requests: UInt64 = 0
-    /// The peer's address as text, and where its part without the port stands.
-    fileprivate var peerText: [64 of UInt8] = .init(repeating: 0)
-    fileprivate var peerCount: UInt8 = 0
-    fileprivate var peerHostStart: UInt8 = 0
-    fileprivate var peerHostCount: UInt8 = 0
+    /// The peer's address as text.
+    fileprivate var peerText: AddressText
 
     init(
         token: Token, purpose: ListenerPurpose, peer: SocketAddress, descriptor: Int32,
@@ -88,25 +85,7 @@ struct FrontConnection: ~Copyable {
         input = ByteQueue(pool: buffers)
         output = ByteQueue(pool: buffers)
         session = nil
-        var span = peerText.mutableSpan
-        unsafe span.withUnsafeMutableBufferPointer { buffer in
-            guard let base = buffer.baseAddress else { return }
-            let isV6 = peer.family == .v6
-            if isV6 { unsafe base[0] = UInt8(ascii: "[") }
-            peerHostStart = isV6 ? 1 : 0
-            let host = unsafe peer.write(to: base + Int(peerHostStart))
-            var count = Int(peerHostStart) + host
-            if isV6 {
-                unsafe base[count] = UInt8(ascii: "]")
-                count += 1
-            }
-            if peer.family != .unix {
-                unsafe base[count] = UInt8(ascii: ":")
-                count += unsafe 1 + writeDecimal(UInt64(peer.port), to: base + count + 1)
-            }
-            peerHostCount = UInt8(host)
-            peerCount = UInt8(count)
-        }
+        peerText = AddressText(peer)
     }
 
     /// Hands the unread input to the caller and starts afresh.
@@ -132,17 +111,14 @@ struct FrontConnection: ~Copyable {
 
 extension Ref<FrontConnection> {
     /// The client's address with its port; valid as long as the connection.
-    var peerBytes: Bytes { text(from: 0, count: Int(self[].peerCount)) }
+    var peerBytes: Bytes { text.bytes }
     /// The client's address alone.
-    var peerHost: Bytes {
-        text(from: Int(self[].peerHostStart), count: Int(self[].peerHostCount))
-    }
+    var peerHost: Bytes { text.host }
 
-    // Pinned in its slab slot, so the text's address outlives the call.
-    private func text(from start: Int, count: Int) -> Bytes {
-        unsafe withUnsafeMutablePointer(to: &pointer.pointee.peerText) { text in
-            let base = unsafe UnsafeRawPointer(text).assumingMemoryBound(to: UInt8.self)
-            return unsafe Bytes(base + start, count: count)
+    // Pinned in its slab slot, and so is the text.
+    private var text: Ref<AddressText> {
+        unsafe withUnsafeMutablePointer(to: &pointer.pointee.peerText) {
+            unsafe Ref<AddressText>($0)
         }
     }
 }

@@ -25,6 +25,8 @@ struct UpstreamConnection: ~Copyable {
     let token: Token
     let pool: Ref<HostPool>
     let address: SocketAddress
+    /// `address` as text, written once for all exchanges.
+    let addressText: AddressText
     var transport: Transport
     /// Plaintext towards the host.
     var output: ByteQueue
@@ -87,6 +89,7 @@ struct UpstreamConnection: ~Copyable {
         self.token = token
         self.pool = pool
         self.address = address
+        addressText = AddressText(address)
         transport = Transport(descriptor: descriptor, pool: buffers)
         output = ByteQueue(pool: buffers)
         input = ByteQueue(pool: buffers)

@@ -235,10 +235,9 @@ extension Worker {
         texts.target = head[].bytes(target.isEmpty ? head[].target : target)
         texts.id = head[].bytes(exchange[].id)
         if let agent = head[].firstValue(.userAgent) { texts.userAgent = agent }
-        var address = AddressText()
         if let pool = exchange[].pool {
             texts.upstream = pool[].name
-            texts.upstreamAddress = address.bytes(exchange[].upstreamAddress)
+            texts.upstreamAddress = exchange.upstreamAddressBytes
         }
         log.append(exchange[].record, texts)
     }
@@ -268,31 +267,5 @@ extension Worker {
         counters.timeout(exchange[].responseProgress == .none ? .response : .upstreamIdle)
         exchange[].pool?[].record[].failures.wrappingAdd(1, ordering: .relaxed)
         fail(exchange, 504, .responseTimeout, "the upstream did not answer in time")
-    }
-}
-
-/// A place for an address's text while it is logged.
-struct AddressText: ~Copyable {
-    private var text: [64 of UInt8] = .init(repeating: 0)
-
-    init() {}
-
-    /// The address with its port, valid while this value lives; empty for none.
-    mutating func bytes(_ address: SocketAddress) -> Bytes {
-        guard address.family != .unix else { return .empty }
-        var span = text.mutableSpan
-        return unsafe span.withUnsafeMutableBufferPointer { buffer in
-            guard let base = buffer.baseAddress else { return .empty }
-            let isV6 = address.family == .v6
-            if isV6 { unsafe base[0] = UInt8(ascii: "[") }
-            var count = unsafe address.write(to: base + (isV6 ? 1 : 0)) + (isV6 ? 1 : 0)
-            if isV6 {
-                unsafe base[count] = UInt8(ascii: "]")
-                count += 1
-            }
-            unsafe base[count] = UInt8(ascii: ":")
-            count += unsafe 1 + writeDecimal(UInt64(address.port), to: base + count + 1)
-            return unsafe Bytes(base, count: count)
-        }
     }
 }

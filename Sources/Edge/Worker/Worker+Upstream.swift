@@ -154,7 +154,7 @@ extension Worker {
         exchange[].isInFlight = true
         exchange[].hasResponseBytes = false
         exchange[].dispatched = loop[].now
-        exchange[].upstreamAddress = upstream[].address
+        exchange[].upstreamAddress = upstream[].addressText
         exchange[].bytesOutBefore = upstream[].transport.bytesOut
         let isReused = upstream[].served > 0
         exchange[].record.isReused = isReused
@@ -214,14 +214,12 @@ extension Worker {
             exchange[].keepForReplay(exchange[].request.queue.bytes)
         }
         let isWhole = exchange[].requestProgress == .received
-        let hasContent =
-            !isWhole || !exchange[].request.queue.isEmpty || exchange[].requestTrailers != nil
         exchange[].request.trailers = exchange[].requestTrailers
         exchange[].request.hasEnded = isWhole
         if isWhole { exchange[].sentAt = loop[].now }
         let stream = upstream[].session?.submitRequest(
             head[], scheme: upstream[].pool[].isSecure ? "https" : "http",
-            authority: authority(exchange), outlet: hasContent ? exchange.requestOutlet : nil)
+            authority: authority(exchange), outlet: exchange.requestOutlet)
         guard let stream else {
             // Out of stream numbers, or over the peer's limit after all.
             upstream[].isDraining = true
@@ -230,7 +228,6 @@ extension Worker {
                 exchange, 503, .connectionLimitReached, "the upstream takes no further stream")
         }
         exchange[].upstreamStream = stream
-        if !hasContent { upstream[].session?.attach(stream, outlet: exchange.requestOutlet) }
         if exchange[].isRequestPaused { resumeLater(upstream) }
     }
 
@@ -453,7 +450,8 @@ extension Worker {
         guard upstream[].isOpen else { return }
         // Left over from a pause: bytes, or no more than the end behind the last of them.
         if !upstream[].isHTTP2, !upstream[].isReadPaused,
-            !upstream[].input.isEmpty || upstream[].reading == .body && upstream[].decoder.isComplete
+            !upstream[].input.isEmpty
+                || upstream[].reading == .body && upstream[].decoder.isComplete
         {
             continueUpstreamHTTP1(upstream)
         }
