@@ -126,21 +126,3 @@ def test_many_tunnels_at_once(edge_for, upstream):
         await asyncio.gather(*(one(context, number) for number in range(60)))
     asyncio.run(asyncio.wait_for(all_of_them(), 60))
     until(lambda: not upstream.open_connections, 5)
-
-
-def test_extended_connect_from_http2(edge_for, upstream):
-    edge = edge_for(upstream)
-    with edge.http2() as client:
-        client.until(lambda: client.settings, 5, "SETTINGS")
-        assert client.settings.get(8) == 1, "SETTINGS_ENABLE_CONNECT_PROTOCOL (RFC 8441)"
-        stream = client.start("CONNECT", "/api/websocket?id=1", end=False,
-                              extra=[(":protocol", "websocket")],
-                              fields=[("sec-websocket-version", "13")])
-        client.until(lambda: client.streams[stream].status, 10, "the answer")
-        assert client.streams[stream].status == 200
-        client.send(stream, b"\x81\x83\x00\x00\x00\x00abc")
-        client.until(lambda: client.streams[stream].body == b"\x81\x03abc", 10, "the echo")
-        assert client.get("/api/hello?id=1").status == 200
-        client.reset(stream)
-    tunnel = next(r.connection for r in upstream.requests if "websocket" in r.target)
-    until(lambda: tunnel.closed, 5, "the tunnel's upstream connection closes")

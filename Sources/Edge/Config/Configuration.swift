@@ -128,7 +128,7 @@ struct RegistrySettings: Sendable {
     var hostIdle: Duration
 }
 
-struct ResolverOptions: Sendable {
+struct ResolverOptions: Equatable, Sendable {
     /// Empty: those of resolv.conf.
     var servers: [ServerAddress]
     var search: Bool

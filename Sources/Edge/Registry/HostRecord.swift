@@ -59,7 +59,7 @@ final class HostClient: Sendable {
     let identity: UpstreamIdentity
     /// Lower-case name or address without brackets.
     let host: String
-    /// 0 for one that is served unpooled because the registry was full of busy hosts.
+    /// False for one that began outside the registry's table, because that was full.
     let isPooled: Bool
     let sessions = TLSClientSessions()
     // Safety: written here, freed in deinit; what it points at is atomics.

@@ -15,9 +15,10 @@ struct RegistryLimits: Sendable, Equatable {
 /// The shared table of host clients.
 ///
 /// Workers come here once per host, keep the client in a pool of their own, and from then on meet
-/// it only through its atomics. Room is made by a clock hand: hosts that never answered leave
-/// first, then those not used since the hand's last round; busy ones never. When all are busy the
-/// new host gets a client outside the table, whose connections are not kept.
+/// it only through its atomics. When the table is full, a new host takes the place of an idle one
+/// that never answered; if there is none it is served outside the table, over connections that are
+/// not kept, and once it has answered it takes the place of the idle host used longest ago. So a
+/// scan of names that do not exist moves nobody, and busy hosts never leave.
 final class Registry: Sendable {
     private struct HostKey: Hashable {
         let identity: UInt32
@@ -97,7 +98,7 @@ final class Registry: Sendable {
                 return known
             }
             if table.clients.count >= table.limits.maxHosts {
-                retired = Self.evict(&table, now: now)
+                retired = Self.evict(&table, answered: false)
                 if retired == nil {
                     unpooled.wrappingAdd(1, ordering: .relaxed)
                     return HostClient(identity: identity, host: host, isPooled: false)
@@ -106,10 +107,7 @@ final class Registry: Sendable {
             let fresh = HostClient(identity: identity, host: host, isPooled: true)
             fresh.record[].workers.store(bit, ordering: .relaxed)
             fresh.record[].lastUsed.store(now.nanoseconds / 1_000_000, ordering: .relaxed)
-            let place = table.vacant.popLast() ?? table.ring.count
-            if place == table.ring.count { table.ring.append(fresh) }
-            table.ring[place] = fresh
-            table.clients[key] = place
+            Self.insert(fresh, key, into: &table)
             return fresh
         }
         made.wrappingAdd(1, ordering: .relaxed)
@@ -118,6 +116,36 @@ final class Registry: Sendable {
             onRetire(old, workers)
         }
         return client
+    }
+
+    /// Gives a host that was served outside the table a place in it, now that it has answered: the
+    /// idle host that was used longest ago leaves. False when there is none, or another has it.
+    func adopt(_ client: HostClient, worker: Int) -> Bool {
+        let key = HostKey(identity: client.identity.number, host: client.host)
+        var retired: (HostClient, UInt64)?
+        let isAdopted = table.withLock { table in
+            guard table.clients[key] == nil else { return false }
+            if table.clients.count >= table.limits.maxHosts {
+                retired = Self.evict(&table, answered: false) ?? Self.evict(&table, answered: true)
+                guard retired != nil else { return false }
+            }
+            client.record[].workers.store(1 << UInt64(worker & 63), ordering: .relaxed)
+            Self.insert(client, key, into: &table)
+            return true
+        }
+        if isAdopted { made.wrappingAdd(1, ordering: .relaxed) }
+        if let (old, workers) = retired {
+            evictions.wrappingAdd(1, ordering: .relaxed)
+            onRetire(old, workers)
+        }
+        return isAdopted
+    }
+
+    private static func insert(_ client: HostClient, _ key: HostKey, into table: inout Table) {
+        let place = table.vacant.popLast() ?? table.ring.count
+        if place == table.ring.count { table.ring.append(client) }
+        table.ring[place] = client
+        table.clients[key] = place
     }
 
     /// Takes a client out; its pools end when they hear of it.
@@ -136,21 +164,19 @@ final class Registry: Sendable {
             || record[].waiting.load(ordering: .relaxed) > 0
     }
 
-    /// One round of the clock: the first idle host that never answered, else the idle host that
-    /// was used longest ago among those the hand passed.
-    private static func evict(_ table: inout Table, now: Instant) -> (HostClient, UInt64)? {
-        let most = min(table.ring.count, 128)
+    /// The clock's hand looks for a host that is not busy: the first that never answered, or of
+    /// those that did the one used longest ago within a stretch of the ring.
+    private static func evict(_ table: inout Table, answered: Bool) -> (HostClient, UInt64)? {
+        let stretch = min(table.ring.count, 128)
         var oldest: (place: Int, used: Int64)?
         var seen = 0
-        while seen < table.ring.count {
-            // Among the busy the hand goes on; with a candidate it stops after a short stretch.
-            if seen >= most, oldest != nil { break }
+        while seen < table.ring.count, seen < stretch || (answered && oldest == nil) {
             table.hand = (table.hand + 1) % table.ring.count
             seen += 1
-            guard let client = table.ring[table.hand], !isBusy(client) else { continue }
-            if !client.record[].hasAnswered.load(ordering: .relaxed) {
-                return remove(table.hand, from: &table)
-            }
+            guard let client = table.ring[table.hand], !isBusy(client),
+                client.record[].hasAnswered.load(ordering: .relaxed) == answered
+            else { continue }
+            if !answered { return remove(table.hand, from: &table) }
             let used = client.record[].lastUsed.load(ordering: .relaxed)
             if oldest.map({ used < $0.used }) ?? true { oldest = (table.hand, used) }
         }

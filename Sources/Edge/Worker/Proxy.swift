@@ -242,6 +242,9 @@ final class Proxy {
     private func commit(
         _ fresh: Configuration, _ next: Snapshot, _ added: [String], _ sink: AccessSink?
     ) {
+        if fresh.resolver != configuration.resolver {
+            logger.warning("changes below 'resolver' take effect at the next start")
+        }
         configuration = fresh
         snapshot = next
         level.current = Self.level(fresh.logLevel)

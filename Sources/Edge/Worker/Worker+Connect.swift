@@ -33,6 +33,16 @@ extension Worker {
         return pool
     }
 
+    /// A host that was served outside the registry has answered: from now on it is part of it.
+    func adopt(_ pool: Ref<HostPool>) {
+        guard !pool[].record[].isRetired.load(ordering: .relaxed),
+            table[].find(pool[].hash, pool[].identity, pool[].host) == nil,
+            registry.adopt(pool[].client, worker: index)
+        else { return }
+        table[].insert(pool)
+        pool[].isInTable = true
+    }
+
     /// Gives an exchange a connection: one that has room, one that rests, or a place in the queue.
     func connect(_ exchange: Ref<Exchange>, _ pool: Ref<HostPool>) {
         pool[].record[].lastUsed.store(

@@ -34,6 +34,7 @@ extension Worker {
         if let pool = exchange[].pool, !pool[].hasAnswered {
             pool[].hasAnswered = true
             pool[].record[].hasAnswered.store(true, ordering: .relaxed)
+            if !pool[].isInTable { adopt(pool) }
         }
         Forwarding.prepareResponse(&head[])
         writeHead(exchange, head)
