@@ -2,6 +2,7 @@
 
 import json
 import os
+import subprocess
 import shutil
 
 from .processes import (BenchError, accepts, compile_c, free_port, make_certificate,
@@ -35,6 +36,11 @@ class Setting:
         self.certificate, self.key, self.both = make_certificate(folder)
         self.origin = compile_c("origin.c", os.path.join(folder, "origin"))
         self.binary = os.path.abspath(binary)
+        if os.access(self.binary, os.X_OK) and executable("strip"):
+            # Valgrind cannot read the debugging information that the Swift compiler writes.
+            stripped = os.path.join(folder, "edge-proxy")
+            subprocess.run(["strip", "--strip-debug", "-o", stripped, self.binary], check=True)
+            self.binary = stripped
 
 
 class Running:
