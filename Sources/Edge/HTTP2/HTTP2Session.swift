@@ -114,8 +114,9 @@ struct HTTP2Session: ~Copyable {
         return unsafe StreamMark.owner(nghttp2_session_get_stream_user_data(handle, stream))
     }
 
-    /// Appends frames until `out` holds `limit` octets or nothing can be written now; true when
-    /// only the limit stopped it. Frames that wait for a window or for the peer's limit do not count.
+    /// Appends frames until `out` holds `limit` octets or nothing can be written now.
+    ///
+    /// True when only the limit stopped it. Frames that wait for a window or for the peer's limit do not count.
     ///
     /// The last frame may exceed the limit. Drain events afterwards: streams may have closed.
     mutating func write(

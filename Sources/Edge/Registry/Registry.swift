@@ -118,8 +118,10 @@ final class Registry: Sendable {
         return client
     }
 
-    /// Gives a host that was served outside the table a place in it, now that it has answered: the
-    /// idle host that was used longest ago leaves. False when there is none, or another has it.
+    /// Gives a host that was served outside the table a place in it, now that it has answered.
+    ///
+    /// The idle host that was used longest ago leaves. False when there is none, or when another
+    /// client of the same host has a place.
     func adopt(_ client: HostClient, worker: Int) -> Bool {
         let key = HostKey(identity: client.identity.number, host: client.host)
         var retired: (HostClient, UInt64)?
