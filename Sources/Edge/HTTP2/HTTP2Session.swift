@@ -116,8 +116,8 @@ struct HTTP2Session: ~Copyable {
 
     /// Appends frames until `out` holds `limit` octets or nothing can be written now.
     ///
-    /// True when only the limit stopped it. Frames that wait for a window or for the peer's limit do
-    /// not count.
+    /// True when only the limit stopped it: frames that wait for a window, or for the peer's limit
+    /// of streams, do not count.
     ///
     /// The last frame may exceed the limit. Drain events afterwards: streams may have closed.
     mutating func write(
