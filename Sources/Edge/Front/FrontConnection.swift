@@ -71,6 +71,8 @@ struct FrontConnection: ~Copyable {
     var isDraining = false
     var hasSentShutdown = false
     var requests: UInt64 = 0
+    /// What the last request was given in forwarding fields.
+    var forwarded = ForwardedFields()
     /// The peer's address as text.
     fileprivate var peerText: AddressText
 

@@ -31,8 +31,11 @@ enum Forwarding {
     }
 
     /// Prepares a request's fields; false when the policy on underscores rejects it.
+    ///
+    /// `cache` belongs to the client's connection: most of its requests get the same fields.
     static func prepareRequest(
-        _ head: inout Head, origin: Origin, underscores: UnderscorePolicy
+        _ head: inout Head, origin: Origin, underscores: UnderscorePolicy,
+        cache: inout ForwardedFields
     ) -> Bool {
         var hasProto = false
         var hasHost = false
@@ -58,14 +61,13 @@ enum Forwarding {
         }
         if head.nominatesFields { dropNominated(&head) }
         appendVia(&head)
-        appendForwarded(&head, origin)
-        if !hasProto {
-            let proto: StaticString = head.isSecure ? "https" : "http"
-            _ = head.appendField(Bytes("x-forwarded-proto"), Bytes(proto), known: .other)
-        }
-        if !hasHost, !head.authority.isEmpty {
-            let name = head.append(Bytes("x-forwarded-host"))
-            _ = head.fields.append(FieldLine(name: name, value: head.authority, known: .other))
+        if origin.isTrusted {
+            appendForwarded(&head, origin, hasProto: hasProto, hasHost: hasHost)
+        } else if !cache.append(to: &head) {
+            let start = head.text.count
+            let first = head.fields.count
+            appendForwarded(&head, origin, hasProto: false, hasHost: false)
+            cache.keep(head, text: start, lines: first)
         }
         return true
     }
@@ -112,26 +114,34 @@ enum Forwarding {
 
     /// `Via: 1.1 edge-proxy` (RFC 9110 §7.6.3), beside whatever earlier proxies wrote.
     private static func appendVia(_ head: inout Head) {
-        let value: StaticString =
+        let line: StaticString =
             switch head.version {
-            case .http10: "1.0 edge-proxy"
-            case .http11: "1.1 edge-proxy"
-            case .http2: "2.0 edge-proxy"
+            case .http10: "via: 1.0 edge-proxy\r\n"
+            case .http11: "via: 1.1 edge-proxy\r\n"
+            case .http2: "via: 2.0 edge-proxy\r\n"
             }
-        _ = head.appendField(Bytes("via"), Bytes(value), known: .via)
+        let start = head.text.count
+        head.text.append(line)
+        _ = head.fields.append(
+            FieldLine(
+                name: TextRange(start: start, count: 3),
+                value: TextRange(start: start + 5, count: 14), known: .via))
     }
 
-    /// X-Forwarded-For and Forwarded (RFC 7239), each in one line with what a trusted peer sent.
-    private static func appendForwarded(_ head: inout Head, _ origin: Origin) {
-        let name = head.append(Bytes("x-forwarded-for"))
-        var start = head.text.count
+    /// X-Forwarded-For, Forwarded (RFC 7239), X-Forwarded-Proto and -Host.
+    ///
+    /// Written as they stand in HTTP/1.1, so that its writer copies them in one run. What a trusted
+    /// peer sent of the first two is continued in the same line; its last two stay as they are.
+    private static func appendForwarded(
+        _ head: inout Head, _ origin: Origin, hasProto: Bool, hasHost: Bool
+    ) {
+        let proto: StaticString = head.isSecure ? "https" : "http"
+        var name = beginLine(&head, "x-forwarded-for")
         if origin.isTrusted { joinEarlier(&head, .xForwardedFor) }
         head.text.append(origin.client)
-        var value = TextRange(start: start, count: head.text.count - start)
-        _ = head.fields.append(FieldLine(name: name, value: value, known: .other))
+        endLine(&head, name)
 
-        let forwarded = head.append(Bytes("forwarded"))
-        start = head.text.count
+        name = beginLine(&head, "forwarded")
         if origin.isTrusted { joinEarlier(&head, .forwarded) }
         // Node identifiers with a colon are quoted (RFC 7239 §6), and so are hosts with a port.
         let isV6 = origin.client.firstIndex(of: UInt8(ascii: ":")) != nil
@@ -144,15 +154,42 @@ enum Forwarding {
         }
         if !head.authority.isEmpty {
             head.text.append(";host=\"")
-            let authority = head.authority
-            // The text may move while it grows: reserve first, then copy from itself.
-            _ = unsafe head.text.reserve(Int(authority.count))
-            head.text.append(head.bytes(authority))
+            appendAuthority(&head)
             head.text.append("\"")
         }
-        head.text.append(head.isSecure ? ";proto=https" : ";proto=http")
-        value = TextRange(start: start, count: head.text.count - start)
-        _ = head.fields.append(FieldLine(name: forwarded, value: value, known: .other))
+        head.text.append(";proto=")
+        head.text.append(proto)
+        endLine(&head, name)
+
+        if !hasProto {
+            name = beginLine(&head, "x-forwarded-proto")
+            head.text.append(proto)
+            endLine(&head, name)
+        }
+        if !hasHost, !head.authority.isEmpty {
+            name = beginLine(&head, "x-forwarded-host")
+            appendAuthority(&head)
+            endLine(&head, name)
+        }
+    }
+
+    private static func appendAuthority(_ head: inout Head) {
+        // The text may move while it grows: room first, then a copy from itself.
+        head.text.ensureRoom(Int(head.authority.count))
+        head.text.append(head.bytes(head.authority))
+    }
+
+    private static func beginLine(_ head: inout Head, _ name: StaticString) -> TextRange {
+        let range = head.append(Bytes(name))
+        head.text.append(": ")
+        return range
+    }
+
+    private static func endLine(_ head: inout Head, _ name: TextRange) {
+        let start = Int(name.start) + Int(name.count) + 2
+        let value = TextRange(start: start, count: head.text.count - start)
+        head.text.append("\r\n")
+        _ = head.fields.append(FieldLine(name: name, value: value, known: .other))
     }
 
     /// Copies the values of earlier lines with `name` to the end of the text, comma-separated, and
@@ -162,9 +199,69 @@ enum Forwarding {
             let line = head.fields[index]
             guard line.name == name, !line.isDropped else { continue }
             head.fields[index].isDropped = true
-            _ = unsafe head.text.reserve(Int(line.valueCount) + 2)
+            head.text.ensureRoom(Int(line.valueCount) + 2)
             head.text.append(head.value(line))
             head.text.append(", ")
         }
+    }
+}
+
+/// The forwarding fields that a connection's last request was given, for the next one.
+///
+/// They depend on the client's address, which is the connection's, and on the request's authority
+/// and scheme, which rarely change; 256 bytes hold all but very long names.
+struct ForwardedFields: BitwiseCopyable {
+    private static let capacity = 256
+
+    private var text: [256 of UInt8] = .init(repeating: 0)
+    private var count = 0
+    private var lines: [4 of FieldLine] = .init(
+        repeating: FieldLine(name: TextRange(), value: TextRange(), known: .other))
+    private var lineCount = 0
+    private var isSecure = false
+
+    init() {}
+
+    /// Appends them if they are right for this request; false when they have to be written.
+    mutating func append(to head: inout Head) -> Bool {
+        // Without an authority there are three lines, and nothing to compare.
+        guard lineCount == 4, isSecure == head.isSecure else { return false }
+        let host = lines[3]
+        let authority = head.bytes(head.authority)
+        let have = count
+        let start = head.text.count
+        let isSame = unsafe withUnsafeBytes(of: &text) { raw in
+            guard let base = raw.baseAddress else { return false }
+            let bytes = unsafe Bytes(base.assumingMemoryBound(to: UInt8.self), count: have)
+            guard bytes.slice(Int(host.valueStart), count: Int(host.valueCount)).equals(authority)
+            else { return false }
+            head.text.append(bytes)
+            return true
+        }
+        guard isSame else { return false }
+        for index in 0..<4 {
+            var line = lines[index]
+            line.nameStart += UInt32(truncatingIfNeeded: start)
+            line.valueStart += UInt32(truncatingIfNeeded: start)
+            _ = head.fields.append(line)
+        }
+        return true
+    }
+
+    /// Remembers the lines from `lines` on, whose text begins at `text`.
+    mutating func keep(_ head: borrowing Head, text start: Int, lines first: Int) {
+        lineCount = 0
+        count = head.text.count - start
+        guard head.fields.count - first == 4, count <= Self.capacity else { return }
+        let bytes = head.text.bytes.slice(start, count: count)
+        for index in 0..<count { text[index] = bytes[index] }
+        for index in 0..<4 {
+            var line = head.fields[first + index]
+            line.nameStart -= UInt32(truncatingIfNeeded: start)
+            line.valueStart -= UInt32(truncatingIfNeeded: start)
+            lines[index] = line
+        }
+        lineCount = 4
+        isSecure = head.isSecure
     }
 }

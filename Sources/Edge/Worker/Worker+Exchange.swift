@@ -67,7 +67,8 @@ extension Worker {
             let origin = Forwarding.Origin(client: front.peerHost, isTrusted: front[].isTrusted)
             guard
                 Forwarding.prepareRequest(
-                    &head[], origin: origin, underscores: snapshot.front.underscores)
+                    &head[], origin: origin, underscores: snapshot.front.underscores,
+                    cache: &front[].forwarded)
             else {
                 return refuse(
                     exchange, 400, .requestError, "a field name contains an underscore")
