@@ -129,19 +129,7 @@ extension Worker {
                 requestContent(exchange, data)
                 return true
             case .end(let section):
-                var trailers: Ref<Head>?
-                if let section {
-                    let head = heads[].take()
-                    trailers = head
-                    do throws(MalformedMessage) {
-                        try HTTP1TrailerParser.parse(
-                            bytes.slice(Int(section.start), count: Int(section.count)),
-                            into: &head[])
-                    } catch {
-                        heads[].give(head)
-                        throw error
-                    }
-                }
+                let trailers = try parseTrailers(section, of: bytes)
                 front[].reading = .blocked
                 requestEnded(exchange, trailers: trailers)
                 return true
@@ -152,6 +140,22 @@ extension Worker {
             exchange[].requestProgress = .received
             fail(exchange, error.status, .requestError, error.reason)
             return false
+        }
+    }
+
+    /// The trailer section behind a chunked body, of either side; nil when there is none.
+    func parseTrailers(
+        _ section: TextRange?, of bytes: Bytes
+    ) throws(MalformedMessage) -> Ref<Head>? {
+        guard let section else { return nil }
+        let head = heads[].take()
+        do throws(MalformedMessage) {
+            try HTTP1TrailerParser.parse(
+                bytes.slice(Int(section.start), count: Int(section.count)), into: &head[])
+            return head
+        } catch {
+            heads[].give(head)
+            throw error
         }
     }
 

@@ -201,7 +201,6 @@ extension Worker {
             exchange[].request.queue.removeAll()
         }
         if exchange[].requestProgress == .received { endRequest(exchange, on: upstream) }
-        if exchange[].isRequestPaused { resumeLater(upstream) }
     }
 
     private func sendHTTP2(_ exchange: Ref<Exchange>, _ upstream: Ref<UpstreamConnection>) {
@@ -228,11 +227,7 @@ extension Worker {
                 exchange, 503, .connectionLimitReached, "the upstream takes no further stream")
         }
         exchange[].upstreamStream = stream
-        if exchange[].isRequestPaused { resumeLater(upstream) }
     }
-
-    /// Whoever was paused while waiting goes on when the first flush finds room.
-    private func resumeLater(_ upstream: Ref<UpstreamConnection>) { markDirty(upstream) }
 
     func link(_ exchange: Ref<Exchange>, to upstream: Ref<UpstreamConnection>) {
         exchange[].nextOnUpstream = upstream[].firstExchange

@@ -90,19 +90,7 @@ extension Worker {
             case .needsMore: return false
             case .data(let data): responseContent(exchange, data)
             case .end(let section):
-                var trailers: Ref<Head>?
-                if let section {
-                    let head = heads[].take()
-                    trailers = head
-                    do throws(MalformedMessage) {
-                        try HTTP1TrailerParser.parse(
-                            bytes.slice(Int(section.start), count: Int(section.count)),
-                            into: &head[])
-                    } catch {
-                        heads[].give(head)
-                        throw error
-                    }
-                }
+                let trailers = try parseTrailers(section, of: bytes)
                 upstream[].reading = .idle
                 // Extra bytes after the end make the connection unfit for anyone else.
                 if consumed < bytes.count { upstream[].isPersistent = false }

@@ -193,22 +193,11 @@ final class Worker {
     }
 
     private func workOnReady() {
-        // Only those that were there at the start: who reads more is put back for the next round.
-        for _ in 0..<state[].readyFronts.count {
-            guard let token = state[].readyFronts.pop(), let front = fronts[].resolve(token) else {
-                continue
-            }
-            state[].againFronts.push(token)
-            _ = front
-        }
+        state[].takeReady()
         while let token = state[].againFronts.pop() {
             guard let front = fronts[].resolve(token) else { continue }
             front[].isReady = false
             readFront(front)
-        }
-        for _ in 0..<state[].readyUpstreams.count {
-            guard let token = state[].readyUpstreams.pop() else { continue }
-            state[].againUpstreams.push(token)
         }
         while let token = state[].againUpstreams.pop() {
             guard let upstream = upstreams[].resolve(token) else { continue }
@@ -293,6 +282,12 @@ struct WorkerState: ~Copyable {
     var starved: [Token] = []
     var mayServeStarved = false
     var reclaimers: UInt64 = 0
+
+    /// Only those that are there now are worked on: whoever is not done waits for the next round.
+    mutating func takeReady() {
+        swap(&readyFronts, &againFronts)
+        swap(&readyUpstreams, &againUpstreams)
+    }
 
     init(snapshot: Snapshot, pool: Ref<BufferPool>) {
         self.snapshot = snapshot
