@@ -29,6 +29,8 @@ struct HostPool: ~Copyable {
     /// Those of them that need HTTP/1.1 for its Upgrade.
     var waitingForUpgrade = 0
     var dialling = 0
+    /// Exchanges that point here, until their log line is written.
+    var exchanges = 0
     var connections = 0
     /// Exchanges of this worker that hold a connection.
     var inFlight = 0
@@ -65,7 +67,7 @@ struct HostPool: ~Copyable {
 
     /// Nothing of it is in use: it can go.
     var isUnused: Bool {
-        connections == 0 && waiting == 0 && inFlight == 0 && dialling == 0 && !isResolving
+        connections == 0 && exchanges == 0 && dialling == 0 && !isResolving
     }
 
     /// Whether a cleartext connection starts with HTTP/2 at once.

@@ -149,7 +149,6 @@ extension Worker {
         loop[].timers.set(
             &connection[].deadline, connection[].token,
             at: loop[].now + connection[].keepalive)
-        roomFreed()
     }
 
     private func takeIdle(_ connection: Ref<UpstreamConnection>) {
@@ -188,7 +187,11 @@ extension Worker {
         if pool[].mayMultiplex, pool[].waitingForUpgrade == 0, pool[].dialling > 0 { return }
         guard pool[].dialling < pool[].waiting, hasAddresses(pool) else { return }
         let policy = waiterPolicy(pool)
-        while pool[].dialling < pool[].waiting {
+        if pool[].waitingForUpgrade == 0, pool[].sharedWithCapacity() != nil { return }
+        // No connection for those that the bound of exchanges would keep from using it.
+        let room = policy.maxInFlight - pool[].record[].inFlight.load(ordering: .relaxed)
+        let wanted = min(pool[].waiting, room)
+        while pool[].dialling < wanted {
             let start = pool[].nextAddress
             pool[].nextAddress = (start + 1) % max(pool[].addresses.count, 1)
             guard
@@ -252,7 +255,7 @@ extension Worker {
         _ pool: Ref<HostPool>, address index: Int, left: Int, _ policy: ExchangePolicy
     ) -> Bool {
         guard pool[].record[].reserveConnection(limit: policy.maxConnections) else {
-            pool[].record[].starving.bitwiseOr(workerBit, ordering: .relaxed)
+            askForCapacity(pool)
             return false
         }
         if !registry.reserveConnection() {
@@ -388,7 +391,31 @@ extension Worker {
         }
     }
 
-    // MARK: the bound of all connections
+    // MARK: the bounds of connections
+
+    /// All connections of this host are taken: workers that have one to rest are asked for it.
+    private func askForCapacity(_ pool: Ref<HostPool>) {
+        let before = pool[].record[].starving.bitwiseOr(workerBit, ordering: .relaxed).oldValue
+        guard before & workerBit == 0 else { return }
+        let holders = pool[].record[].workers.load(ordering: .relaxed) & ~workerBit
+        for other in mailboxes.indices where holders >> UInt64(other & 63) & 1 == 1 {
+            mailboxes[other].post(.yield(pool[].client))
+        }
+    }
+
+    /// Another worker lacks a connection to a host: one that rests here is closed.
+    func yieldConnection(_ client: HostClient) {
+        let hash = table[].hash(client.identity.number, client.hostBytes)
+        guard let pool = table[].find(hash, client.identity.number, client.hostBytes) else {
+            return
+        }
+        if let idle = pool[].idleHead { return closeUpstream(idle) }
+        var shared = pool[].sharedHead
+        while let connection = shared {
+            if connection[].exchangeCount == 0 { return closeUpstream(connection) }
+            shared = connection[].nextIdle
+        }
+    }
 
     /// All connections of the process are taken: other workers are asked for one that rests.
     private func askForRoom(_ pool: Ref<HostPool>) {

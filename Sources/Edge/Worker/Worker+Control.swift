@@ -8,6 +8,7 @@ extension Worker {
         case .resolved: resolver[].delivered()
         case .retired(let client): hostRetired(client)
         case .capacity(let client): capacityFreed(client)
+        case .yield(let client): yieldConnection(client)
         case .reclaim(let worker): reclaim(for: worker)
         case .room: serveStarved()
         case .drained: break

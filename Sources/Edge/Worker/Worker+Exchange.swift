@@ -78,6 +78,7 @@ extension Worker {
                     exchange, 503, .connectionLimitReached, "no room for another upstream host")
             }
             exchange[].pool = pool
+            pool[].exchanges += 1
             refreshDeadline(exchange)
             connect(exchange, pool)
         }
@@ -99,7 +100,7 @@ extension Worker {
         let after: Duration
         if exchange[].isWaiting {
             after = exchange[].policy.queueTimeout
-        } else if exchange[].isResponsePaused {
+        } else if exchange[].isResponsePaused || exchange[].responseProgress == .complete {
             after = exchange[].policy.writeTimeout
         } else if exchange[].responseProgress == .none, exchange[].requestProgress == .receiving,
             !exchange[].isRequestPaused
@@ -211,6 +212,10 @@ extension Worker {
             logExchange(exchange, front)
             unlink(exchange, from: front)
         }
+        if let pool = exchange[].pool {
+            pool[].exchanges -= 1
+            retireIfUnused(pool)
+        }
         heads[].give(exchange[].head)
         if let trailers = exchange[].requestTrailers { heads[].give(trailers) }
         if let trailers = exchange[].response.trailers { heads[].give(trailers) }
@@ -243,6 +248,31 @@ extension Worker {
         log.append(exchange[].record, texts)
     }
 
+    /// Whether the client has taken bytes of the response since this was last asked.
+    func hasProgressed(_ exchange: Ref<Exchange>) -> Bool {
+        guard let front = fronts[].resolve(exchange[].front) else { return false }
+        let taken =
+            exchange[].stream == 0
+            ? front[].transport.bytesOut
+            : exchange[].record.sent &- UInt64(exchange[].response.queue.count)
+        defer { exchange[].taken = taken }
+        return taken != exchange[].taken
+    }
+
+    /// A response that is complete here is not taken, or the rest of its request does not come.
+    private func responseStalled(_ exchange: Ref<Exchange>) {
+        guard let front = fronts[].resolve(exchange[].front) else { return }
+        let isSent = exchange[].response.queue.isEmpty
+        if !isSent {
+            counters.timeout(.write)
+            exchange[].record.error = .clientTimeout
+        }
+        counters.add(.streamResetsSent)
+        front[].session?.reset(
+            exchange[].stream, code: isSent ? HTTP2Code.noError : HTTP2Code.internalError)
+        markDirty(front)
+    }
+
     func exchangeDeadlinePassed(_ exchange: Ref<Exchange>) {
         if exchange[].delayedAnswer { return demonstrationDue(exchange) }
         if exchange[].isWaiting {
@@ -256,6 +286,12 @@ extension Worker {
             counters.timeout(.idle)
             return cutTunnel(exchange)
         }
+        if exchange[].isResponsePaused || exchange[].responseProgress == .complete,
+            hasProgressed(exchange)
+        {
+            return refreshDeadline(exchange)
+        }
+        if exchange[].responseProgress == .complete { return responseStalled(exchange) }
         // Who is behind? A client that takes nothing, one that sends nothing, or the upstream.
         if exchange[].isResponsePaused {
             counters.timeout(.write)

@@ -30,6 +30,9 @@ extension Worker {
         if front[].spoken == .handshaking {
             guard continueHandshake(front) else { return }
         }
+        if front[].spoken == .http1, !front[].input.isEmpty, !front[].isReadPaused {
+            continueHTTP1(front)
+        }
         var reads = 4
         while reads > 0, front[].transport.mayHoldMore, front[].spoken != .closed {
             if front[].isReadPaused { return }

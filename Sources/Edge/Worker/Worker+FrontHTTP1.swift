@@ -170,7 +170,14 @@ extension Worker {
         }
         front[].reading = .head
         front[].isReadPaused = false
-        if !front[].isParsing { resumeHTTP1(front) }
+        guard !front[].isParsing else { return }
+        if front[].input.isEmpty {
+            armIdle(front)
+            markReadyIfMore(front)
+        } else {
+            // Not here: the next request may be answered at once, and so on, each within the last.
+            markReady(front)
+        }
     }
 
     /// Goes on with what was left unread.

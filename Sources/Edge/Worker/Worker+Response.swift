@@ -108,6 +108,7 @@ extension Worker {
         guard !exchange[].isResponsePaused else { return }
         exchange[].isResponsePaused = true
         refreshDeadline(exchange)
+        _ = hasProgressed(exchange)
         if let upstream = exchange[].upstream, !upstream[].isHTTP2 {
             upstream[].isReadPaused = true
         }
@@ -138,6 +139,10 @@ extension Worker {
             return
         }
         exchange[].responseProgress = .complete
+        if exchange[].stream != 0 {
+            refreshDeadline(exchange)
+            _ = hasProgressed(exchange)
+        }
         let requestWasComplete = exchange[].requestProgress == .received
         guard let front = fronts[].resolve(exchange[].front) else {
             if let trailers { heads[].give(trailers) }

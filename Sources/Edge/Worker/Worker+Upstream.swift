@@ -7,7 +7,13 @@ extension Worker {
         let hangsUp = !readiness.isDisjoint(with: .hangUp)
         if upstream[].phase == .dialling {
             guard hangsUp || !readiness.isDisjoint(with: .writable) else { return }
-            return dialEnded(upstream)
+            dialEnded(upstream)
+            // What came with the connection made no event of its own.
+            if upstream[].isOpen, hangsUp || !readiness.isDisjoint(with: .readable) {
+                upstream[].transport.noteReadable(endsSoon: hangsUp)
+                markReady(upstream)
+            }
+            return
         }
         if !readiness.isDisjoint(with: .writable) {
             upstream[].transport.noteWritable()
@@ -91,19 +97,20 @@ extension Worker {
         // A dial that was overtaken by another one is of use to the next request.
         putIdle(upstream)
         serveWaiters(pool)
+        if upstream[].isIdle { roomFreed() }
     }
 
     /// The peer's SETTINGS are here: an HTTP/2 connection can take streams, as many as they say.
     func upstreamSettled(_ upstream: Ref<UpstreamConnection>) {
         let pool = upstream[].pool
-        if upstream[].phase == .settling {
-            upstream[].phase = .ready
-            upstream[].readyAt = loop[].now
-            pool[].dialling -= 1
-            pool[].addShared(upstream)
-            armSharedIdle(upstream)
-        }
+        guard upstream[].phase == .settling else { return serveWaiters(pool) }
+        upstream[].phase = .ready
+        upstream[].readyAt = loop[].now
+        pool[].dialling -= 1
+        loop[].timers.clear(&upstream[].deadline)
+        pool[].addShared(upstream)
         serveWaiters(pool)
+        if upstream[].phase == .ready, upstream[].exchangeCount == 0 { armSharedIdle(upstream) }
     }
 
     /// Without exchanges, an HTTP/2 connection rests like any other.
@@ -112,6 +119,7 @@ extension Worker {
         addIdle(upstream)
         loop[].timers.set(
             &upstream[].deadline, upstream[].token, at: loop[].now + upstream[].keepalive)
+        roomFreed()
     }
 
     func upstreamDeadlinePassed(_ upstream: Ref<UpstreamConnection>) {
@@ -298,6 +306,7 @@ extension Worker {
             }
         }
         serveWaiters(pool)
+        if upstream[].isIdle { roomFreed() }
     }
 
     /// After an exchange has left an HTTP/2 connection.
@@ -306,6 +315,7 @@ extension Worker {
         let pool = upstream[].pool
         if upstream[].isDraining || !pool[].isInTable || state[].isDraining
             || pool[].record[].isRetired.load(ordering: .relaxed)
+            || pool[].record[].starving.load(ordering: .relaxed) & ~workerBit != 0
         {
             closeUpstream(upstream, servesWaiters: false)
         } else {
@@ -341,7 +351,7 @@ extension Worker {
     /// Sends a request once more, on another connection.
     func retry(_ exchange: Ref<Exchange>, _ verdict: RetryVerdict) {
         guard let pool = exchange[].pool else { return }
-        _ = detach(exchange)
+        let old = detach(exchange)
         exchange[].record.retry = verdict
         exchange[].record.queue = nil
         counters.retry(verdict)
@@ -350,6 +360,11 @@ extension Worker {
         exchange[].request.queue.append(exchange[].replay.bytes)
         exchange[].replay.removeAll()
         connect(exchange, pool)
+        // What it left behind may serve others, or rest.
+        if let old, old[].isHTTP2, old[].phase == .ready {
+            restShared(old)
+            serveWaiters(pool)
+        }
     }
 
     /// A connection is lost with all that was under way on it.

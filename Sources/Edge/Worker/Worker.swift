@@ -15,6 +15,8 @@ enum WorkerMessage: Sendable {
     case retired(HostClient)
     /// A connection to a host that this worker had waiters for was given up elsewhere.
     case capacity(HostClient)
+    /// Another worker needs a connection to this host, which has its most: close one that rests.
+    case yield(HostClient)
     /// Another worker needs a connection while all of the process are taken: close one that rests.
     case reclaim(worker: Int)
     /// A connection was closed elsewhere on this worker's request.
