@@ -1,5 +1,7 @@
 """HTTP/1.1 and 1.0 as clients send it, well and badly (RFC 9112)."""
 
+import ssl
+
 import pytest
 
 from edge.upstream import Upstream
@@ -227,3 +229,19 @@ def test_a_client_that_leaves_frees_the_upstream(front):
               and front.upstream.requests[-1].target == "/api/never?id=1", 5)
         connection = front.upstream.requests[-1].connection
     until(lambda: connection.closed, 5, "the upstream connection of an abandoned request closes")
+
+
+def test_pipelining_without_reading_is_paused_not_piled_up(edge_for, upstream):
+    edge = edge_for(upstream)
+    before = edge.rss()
+    with edge.http1() as client:
+        client.socket.settimeout(1)
+        try:
+            for _ in range(4000):
+                client.socket.sendall(b"GET /none HTTP/1.1\r\nhost: a\r\n\r\n" * 500)
+        except (TimeoutError, ssl.SSLError):
+            pass
+        else:
+            raise AssertionError("the proxy read everything")
+        assert edge.curl("/api/hello?id=1").status == 200
+        assert edge.rss() - before < 16 << 20

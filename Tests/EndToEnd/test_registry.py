@@ -240,3 +240,36 @@ def test_a_second_address_is_tried(edge_for, upstream_with, keep, tmp_path, firs
     edge = edge_for(upstream, {"resolver": {"servers": [two.address]}}, name="id-{id}.two.test")
     for _ in range(4):
         assert edge.curl("/api/hello?id=1").status == 200
+
+
+def test_the_bound_of_exchanges_is_not_met_with_dials(edge_for, upstream):
+    edge = edge_for(upstream, {"workers": 1, "upstream": {"max_in_flight_per_host": 1}})
+    assert at_once(edge, ["/api/delay?id=1&ms=300"] * 3) == [200] * 3
+    assert edge.host("id-1.apps.test")["dials"] <= 2
+
+
+def test_resting_http2_connections_make_room_for_other_hosts(edge_for, upstream):
+    edge = edge_for(upstream, {"workers": 2, "registry": {"max_connections": 1}},
+                    versions=["h2c"])
+    for n in range(1, 7):
+        assert edge.curl(f"/api/hello?id={n}").status == 200
+
+
+def test_workers_hand_each_other_the_connections_of_a_full_host(edge_for, upstream):
+    for versions in (["h2c"], ["1.1"]):
+        edge = edge_for(upstream, {"workers": 2, "upstream": {"max_connections_per_host": 1}},
+                        versions=versions)
+        assert [edge.curl("/api/hello?id=1").status for _ in range(8)] == [200] * 8
+
+
+def test_an_evicted_host_is_logged_by_its_own_name(edge_for, upstream):
+    edge = edge_for(upstream, {"workers": 1, "registry": {"max_hosts": 2}})
+    with edge.http2() as client:
+        # More than the client's window, which nobody opens; less than what makes upstream wait.
+        first = client.start(path="/api/large?id=1&size=100000")
+        until(lambda: upstream.requests and not edge.host("id-1.apps.test")["in_flight"], 5)
+        for n in range(2, 10):
+            assert edge.curl(f"/api/hello?id={n}").status == 200
+        client.reset(first)
+    line = edge.access_log(1, where=lambda line: line["id"] == "1")[0]
+    assert line["upstream"].startswith("id-1.apps.test:")
