@@ -260,7 +260,7 @@ extension Worker {
     }
 
     /// Takes an exchange off its connection without a word to the peer.
-    private func detach(_ exchange: Ref<Exchange>) -> Ref<UpstreamConnection>? {
+    func detach(_ exchange: Ref<Exchange>) -> Ref<UpstreamConnection>? {
         guard let upstream = exchange[].upstream else { return nil }
         unlink(exchange, from: upstream)
         exchange[].upstream = nil
@@ -310,7 +310,7 @@ extension Worker {
     }
 
     /// After an exchange has left an HTTP/2 connection.
-    private func restShared(_ upstream: Ref<UpstreamConnection>) {
+    func restShared(_ upstream: Ref<UpstreamConnection>) {
         guard upstream[].exchangeCount == 0, upstream[].phase == .ready else { return }
         let pool = upstream[].pool
         if upstream[].isDraining || !pool[].isInTable || state[].isDraining
@@ -346,62 +346,7 @@ extension Worker {
         serveWaiters(pool)
     }
 
-    // MARK: failure and retry
-
-    /// Sends a request once more, on another connection.
-    func retry(_ exchange: Ref<Exchange>, _ verdict: RetryVerdict) {
-        guard let pool = exchange[].pool else { return }
-        let old = detach(exchange)
-        exchange[].record.retry = verdict
-        exchange[].record.queue = nil
-        counters.retry(verdict)
-        exchange[].isUpstreamStreamClosed = false
-        exchange[].request.reset(owner: exchange[].token)
-        exchange[].request.queue.append(exchange[].replay.bytes)
-        exchange[].replay.removeAll()
-        connect(exchange, pool)
-        // What it left behind may serve others, or rest.
-        if let old, old[].isHTTP2, old[].phase == .ready {
-            restShared(old)
-            serveWaiters(pool)
-        }
-    }
-
-    /// A connection is lost with all that was under way on it.
-    func upstreamLost(_ upstream: Ref<UpstreamConnection>, _ reason: ErrorReason) {
-        if upstream[].phase == .settling { return dialFailed(upstream, reason) }
-        let pool = upstream[].pool
-        let wasIdle = upstream[].exchangeCount == 0
-        if !wasIdle { pool[].record[].failures.wrappingAdd(1, ordering: .relaxed) }
-        upstream[].isDraining = true
-        while let exchange = exchanges[].resolve(upstream[].firstExchange) {
-            let wasSent = upstream[].transport.bytesOut != exchange[].bytesOutBefore
-            let verdict = exchange[].retryVerdict(
-                wasSent: wasSent, connectionWasReused: exchange[].record.isReused)
-            if verdict != .none {
-                // Not on this one again: it is draining, and of HTTP/1 it is not idle.
-                retry(exchange, verdict)
-            } else {
-                _ = detach(exchange)
-                answerLoss(exchange, reason)
-            }
-        }
-        closeUpstream(upstream)
-    }
-
-    private func answerLoss(_ exchange: Ref<Exchange>, _ reason: ErrorReason) {
-        switch reason {
-        case .protocolError:
-            fail(exchange, 502, reason, "the upstream's answer is not HTTP")
-        case .responseHeadSize:
-            fail(exchange, 502, reason, "the upstream's answer has too large a head")
-        default:
-            let isCut = exchange[].responseProgress != .none
-            fail(
-                exchange, 502, isCut ? .responseIncomplete : reason,
-                "the upstream ended the connection before its answer was complete")
-        }
-    }
+    // MARK: the end
 
     /// Closes a connection that nothing is under way on.
     func closeUpstream(_ upstream: Ref<UpstreamConnection>, servesWaiters: Bool = true) {

@@ -1,0 +1,70 @@
+// When all connections of a host or of the process are taken: who has one that rests gives it up.
+
+import Synchronization
+
+extension Worker {
+    /// All connections of this host are taken: workers that have one to rest are asked for it.
+    func askForCapacity(_ pool: Ref<HostPool>) {
+        let before = pool[].record[].starving.bitwiseOr(workerBit, ordering: .relaxed).oldValue
+        guard before & workerBit == 0 else { return }
+        let holders = pool[].record[].workers.load(ordering: .relaxed) & ~workerBit
+        for other in mailboxes.indices where holders >> UInt64(other & 63) & 1 == 1 {
+            mailboxes[other].post(.yield(pool[].client))
+        }
+    }
+
+    /// Another worker lacks a connection to a host: one that rests here is closed.
+    func yieldConnection(_ client: HostClient) {
+        let hash = table[].hash(client.identity.number, client.hostBytes)
+        guard let pool = table[].find(hash, client.identity.number, client.hostBytes) else {
+            return
+        }
+        if let idle = pool[].idleHead { return closeUpstream(idle) }
+        var shared = pool[].sharedHead
+        while let connection = shared {
+            if connection[].exchangeCount == 0 { return closeUpstream(connection) }
+            shared = connection[].nextIdle
+        }
+    }
+
+    /// All connections of the process are taken: other workers are asked for one that rests.
+    func askForRoom(_ pool: Ref<HostPool>) {
+        if !pool[].isStarved {
+            pool[].isStarved = true
+            state[].starved.append(pool[].token)
+        }
+        for other in mailboxes.indices where other != index {
+            mailboxes[other].post(.reclaim(worker: index))
+        }
+    }
+
+    /// A connection was closed here, or one came to rest: whoever lacks one may have its place.
+    func roomFreed() {
+        if !state[].starved.isEmpty { state[].mayServeStarved = true }
+        guard state[].reclaimers != 0 else { return }
+        let reclaimers = state[].reclaimers
+        state[].reclaimers = 0
+        if let oldest = state[].oldestIdle { closeUpstream(oldest) }
+        for other in mailboxes.indices where reclaimers >> UInt64(other & 63) & 1 == 1 {
+            mailboxes[other].post(.room)
+        }
+    }
+
+    /// Another worker has nothing to rest and lacks a connection.
+    func reclaim(for worker: Int) {
+        state[].reclaimers |= 1 << UInt64(worker & 63)
+        if state[].oldestIdle != nil { roomFreed() }
+    }
+
+    /// Tries again for the pools that could not dial; at the end of an iteration.
+    func serveStarved() {
+        state[].mayServeStarved = false
+        let starved = state[].starved
+        state[].starved = []
+        for token in starved {
+            guard let pool = pools[].resolve(token) else { continue }
+            pool[].isStarved = false
+            serveWaiters(pool)
+        }
+    }
+}

@@ -1,0 +1,60 @@
+// A connection to a service is lost: what was under way is sent once more, or answered.
+
+import Synchronization
+
+extension Worker {
+    /// Sends a request once more, on another connection.
+    func retry(_ exchange: Ref<Exchange>, _ verdict: RetryVerdict) {
+        guard let pool = exchange[].pool else { return }
+        let old = detach(exchange)
+        exchange[].record.retry = verdict
+        exchange[].record.queue = nil
+        counters.retry(verdict)
+        exchange[].isUpstreamStreamClosed = false
+        exchange[].request.reset(owner: exchange[].token)
+        exchange[].request.queue.append(exchange[].replay.bytes)
+        exchange[].replay.removeAll()
+        connect(exchange, pool)
+        // What it left behind may serve others, or rest.
+        if let old, old[].isHTTP2, old[].phase == .ready {
+            restShared(old)
+            serveWaiters(pool)
+        }
+    }
+
+    /// A connection is lost with all that was under way on it.
+    func upstreamLost(_ upstream: Ref<UpstreamConnection>, _ reason: ErrorReason) {
+        if upstream[].phase == .settling { return dialFailed(upstream, reason) }
+        let pool = upstream[].pool
+        let wasIdle = upstream[].exchangeCount == 0
+        if !wasIdle { pool[].record[].failures.wrappingAdd(1, ordering: .relaxed) }
+        upstream[].isDraining = true
+        while let exchange = exchanges[].resolve(upstream[].firstExchange) {
+            let wasSent = upstream[].transport.bytesOut != exchange[].bytesOutBefore
+            let verdict = exchange[].retryVerdict(
+                wasSent: wasSent, connectionWasReused: exchange[].record.isReused)
+            if verdict != .none {
+                // Not on this one again: it is draining, and of HTTP/1 it is not idle.
+                retry(exchange, verdict)
+            } else {
+                _ = detach(exchange)
+                answerLoss(exchange, reason)
+            }
+        }
+        closeUpstream(upstream)
+    }
+
+    func answerLoss(_ exchange: Ref<Exchange>, _ reason: ErrorReason) {
+        switch reason {
+        case .protocolError:
+            fail(exchange, 502, reason, "the upstream's answer is not HTTP")
+        case .responseHeadSize:
+            fail(exchange, 502, reason, "the upstream's answer has too large a head")
+        default:
+            let isCut = exchange[].responseProgress != .none
+            fail(
+                exchange, 502, isCut ? .responseIncomplete : reason,
+                "the upstream ended the connection before its answer was complete")
+        }
+    }
+}
