@@ -145,6 +145,7 @@ def test_hosts_are_bounded_and_idle_ones_go_first(edge_for, upstream):
         assert len(edge.registry()["hosts"]) <= 4
     totals = edge.registry()["totals"]
     assert totals["evictions"] >= 8 and totals["hosts"] <= 4
+    assert edge.metric("edge_registry_evictions_total") == totals["evictions"]
     until(lambda: len(upstream.open_connections) <= 4, 5, "evicted hosts' connections are closed")
 
 

@@ -11,7 +11,7 @@ enum Counter: Int, CaseIterable, BitwiseCopyable, Sendable {
     case upstreamDials, upstreamDialFailures, upstreamReused, upstreamUnpooled
     case streamResetsReceived, streamResetsSent, upstreamResets, goawaysReceived, goawaysSent
     case floods
-    case registryEvictions, resolverQueries, resolverFailures, resolverStale
+    case resolverFailures
     case reloadsSucceeded, reloadsFailed
     case accessLogLines, accessLogDropped, accessLogWriteErrors
     case ledgerDrifts

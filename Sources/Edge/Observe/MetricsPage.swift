@@ -10,6 +10,7 @@ struct MetricsView: Sendable {
     /// Host clients in the registry and how many it may hold.
     var registryHosts = 0
     var registryHostLimit = 0
+    var registryEvictions: UInt64 = 0
     var upstreamIdle = 0
     var waiting = 0
     /// Bytes lent to queues and heads, and bytes in the workers' free lists.
@@ -135,14 +136,17 @@ enum MetricsPage {
         page.gauge("edge_registry_hosts_limit", "Most host clients.", Int64(view.registryHostLimit))
         page.counter(
             "edge_registry_evictions_total", "Host clients forgotten to make room.",
-            totals[.registryEvictions])
+            view.registryEvictions)
         page.gauge("edge_waiting", "Exchanges that wait for a place.", Int64(view.waiting))
-        page.counter("edge_resolver_queries_total", "DNS queries.", totals[.resolverQueries])
+        page.counter("edge_resolver_queries_total", "DNS queries.", totals.opened(.resolverQuery))
         page.counter(
             "edge_resolver_failures_total", "DNS queries that failed.", totals[.resolverFailures])
         page.counter(
-            "edge_resolver_stale_total", "Expired answers used while the resolver failed.",
-            totals[.resolverStale])
+            "edge_upstream_resets_total", "Streams that services reset before their answer's end.",
+            totals[.upstreamResets])
+        page.counter(
+            "edge_accept_pauses_total", "Times that accepting paused for want of descriptors.",
+            totals[.acceptPauses])
     }
 
     private static func failures(_ totals: CounterTotals, _ page: inout MetricsWriter) {

@@ -5,9 +5,6 @@ import Glibc
 
 /// What the system says of this process.
 enum SystemProcess {
-    /// Processors that this process may run on.
-    static var processors: Int { max(1, Int(sysconf(Int32(_SC_NPROCESSORS_ONLN)))) }
-
     /// Raises the soft limit of open descriptors to the hard one and returns it.
     static func raiseDescriptorLimit() -> Int {
         var limit = rlimit()

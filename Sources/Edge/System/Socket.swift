@@ -178,14 +178,6 @@ enum Socket {
         }
     }
 
-    /// Whether a connection that should be silent still is: no bytes, no end, no error.
-    static func isQuiet(_ descriptor: Int32) -> Bool {
-        var byte: UInt8 = 0
-        let count = unsafe recv(
-            descriptor, &byte, 1, Int32(MSG_PEEK) | Int32(MSG_DONTWAIT))
-        return count < 0 && edge_errno() == EAGAIN
-    }
-
     /// Says that we shall send no more; the peer may still.
     static func shutdownWriting(_ descriptor: Int32) { _ = shutdown(descriptor, Int32(SHUT_WR)) }
 

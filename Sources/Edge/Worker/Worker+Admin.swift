@@ -102,6 +102,8 @@ extension Worker {
             exchange[].responseProgress == .none
         else { return }
         let sum = census.sum
+        let ledger = ledger(sum)
+        if ledger.contains(where: \.hasDrifted) { counters.add(.ledgerDrifts) }
         let totals = control.counters.totals()
         let head = heads[].take()
         defer { heads[].give(head) }
@@ -111,7 +113,7 @@ extension Worker {
             let page = MetricsPage.render(metricsView(sum, totals))
             page.withBytes { answer(exchange, head, Bytes(MetricsPage.contentType), $0) }
         case .registry:
-            let page = RegistryPage.render(registryView(sum))
+            let page = RegistryPage.render(registryView(sum, ledger))
             page.withBytes { answer(exchange, head, Bytes(RegistryPage.contentType), $0) }
         }
     }
@@ -124,6 +126,7 @@ extension Worker {
         view.isDraining = control.isDraining
         view.registryHosts = registry.count
         view.registryHostLimit = registry.limits.maxHosts
+        view.registryEvictions = registry.evictions.load(ordering: .relaxed)
         view.upstreamIdle = sum.upstreamIdle
         view.waiting = sum.live[.waiter] ?? 0
         view.bufferBytes = sum.bufferBytes
@@ -131,7 +134,15 @@ extension Worker {
         return view
     }
 
-    private func registryView(_ sum: Census.Part) -> RegistryView {
+    private func ledger(_ sum: Census.Part) -> [LedgerRow] {
+        LedgerKind.allCases.map { kind in
+            LedgerRow(
+                kind, opened: sum.opened[kind] ?? 0, closed: sum.closed[kind] ?? 0,
+                walk: sum.live[kind])
+        }
+    }
+
+    private func registryView(_ sum: Census.Part, _ ledger: [LedgerRow]) -> RegistryView {
         var view = RegistryView()
         let now = loop[].now.nanoseconds / 1_000_000
         view.hosts = registry.snapshot().map { Self.view($0, now: now) }
@@ -139,11 +150,7 @@ extension Worker {
         view.connections = registry.connections.load(ordering: .relaxed)
         view.evictions = registry.evictions.load(ordering: .relaxed)
         view.unpooled = registry.unpooled.load(ordering: .relaxed)
-        view.ledger = LedgerKind.allCases.map { kind in
-            LedgerRow(
-                kind, opened: sum.opened[kind] ?? 0, closed: sum.closed[kind] ?? 0,
-                walk: sum.live[kind])
-        }
+        view.ledger = ledger
         view.openDescriptors = ProcessFigures.openDescriptors() ?? 0
         return view
     }

@@ -422,19 +422,20 @@ extension Worker {
 
     /// The registry let a host go.
     func hostRetired(_ client: HostClient) {
-        let hash = table[].hash(client.identity.number, client.hostBytes)
-        guard let pool = table[].find(hash, client.identity.number, client.hostBytes),
-            pool[].client === client
-        else { return }
+        guard let pool = pool(of: client), pool[].client === client else { return }
         retireIfUnused(pool)
     }
 
     /// Another worker gave up a connection to a host that this one waits for.
     func capacityFreed(_ client: HostClient) {
-        let hash = table[].hash(client.identity.number, client.hostBytes)
-        guard let pool = table[].find(hash, client.identity.number, client.hostBytes) else {
-            return
-        }
+        guard let pool = pool(of: client) else { return }
         serveWaiters(pool)
+    }
+
+    /// This worker's pool for a host that another thread speaks of.
+    func pool(of client: HostClient) -> Ref<HostPool>? {
+        let number = client.identity.number
+        return table[].find(
+            table[].hash(number, client.hostBytes), number, client.hostBytes)
     }
 }

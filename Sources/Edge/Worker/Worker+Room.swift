@@ -8,17 +8,12 @@ extension Worker {
         let before = pool[].record[].starving.bitwiseOr(workerBit, ordering: .relaxed).oldValue
         guard before & workerBit == 0 else { return }
         let holders = pool[].record[].workers.load(ordering: .relaxed) & ~workerBit
-        for other in mailboxes.indices where holders >> UInt64(other & 63) & 1 == 1 {
-            mailboxes[other].post(.yield(pool[].client))
-        }
+        post(.yield(pool[].client), to: holders)
     }
 
     /// Another worker lacks a connection to a host: one that rests here is closed.
     func yieldConnection(_ client: HostClient) {
-        let hash = table[].hash(client.identity.number, client.hostBytes)
-        guard let pool = table[].find(hash, client.identity.number, client.hostBytes) else {
-            return
-        }
+        guard let pool = pool(of: client) else { return }
         if let idle = pool[].idleHead { return closeUpstream(idle) }
         var shared = pool[].sharedHead
         while let connection = shared {
@@ -45,9 +40,22 @@ extension Worker {
         let reclaimers = state[].reclaimers
         state[].reclaimers = 0
         if let oldest = state[].oldestIdle { closeUpstream(oldest) }
-        for other in mailboxes.indices where reclaimers >> UInt64(other & 63) & 1 == 1 {
-            mailboxes[other].post(.room)
+        post(.room, to: reclaimers)
+    }
+
+    /// Tells every worker that has its bit in a mask.
+    private func post(_ message: WorkerMessage, to workers: UInt64) {
+        for other in mailboxes.indices where workers >> UInt64(other & 63) & 1 == 1 {
+            mailboxes[other].post(message)
         }
+    }
+
+    /// Other workers with waiters for this host may have the place that was freed.
+    func tellStarving(_ pool: Ref<HostPool>) {
+        let others = pool[].record[].starving.load(ordering: .relaxed) & ~workerBit
+        guard others != 0 else { return }
+        pool[].record[].starving.bitwiseAnd(~others, ordering: .relaxed)
+        post(.capacity(pool[].client), to: others)
     }
 
     /// Another worker has nothing to rest and lacks a connection.

@@ -388,16 +388,6 @@ extension Worker {
         }
     }
 
-    /// Other workers with waiters for this host may have the place that was freed.
-    private func tellStarving(_ pool: Ref<HostPool>) {
-        let others = pool[].record[].starving.load(ordering: .relaxed) & ~workerBit
-        guard others != 0 else { return }
-        for other in 0..<mailboxes.count where others >> UInt64(other & 63) & 1 == 1 {
-            pool[].record[].starving.bitwiseAnd(~(1 << UInt64(other & 63)), ordering: .relaxed)
-            mailboxes[other].post(.capacity(pool[].client))
-        }
-    }
-
     // MARK: reading and writing
 
     func readUpstream(_ upstream: Ref<UpstreamConnection>) {

@@ -44,7 +44,7 @@ extension Worker {
         closeUpstream(upstream)
     }
 
-    func answerLoss(_ exchange: Ref<Exchange>, _ reason: ErrorReason) {
+    private func answerLoss(_ exchange: Ref<Exchange>, _ reason: ErrorReason) {
         switch reason {
         case .protocolError:
             fail(exchange, 502, reason, "the upstream's answer is not HTTP")
