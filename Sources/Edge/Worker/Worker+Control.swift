@@ -84,7 +84,8 @@ extension Worker {
             if front[].session != nil {
                 front[].session?.goAway(code: HTTP2Code.noError)
                 markDirty(front)
-            } else if front[].exchangeCount == 0 {
+            } else if front[].exchangeCount == 0, front[].buffered == 0 {
+                // An answer that was completed in this very iteration is still to be sent.
                 if front[].input.isEmpty || front[].spoken == .handshaking { closeFront(front) }
             }
         }
