@@ -10,6 +10,7 @@ from edge import process
 from edge.certificates import Authority
 from edge.clients import HTTP1, HTTP2, Curl, connect
 from edge.configuration import merged
+from edge.frames import RawHTTP2
 from edge.process import Edge
 from edge.servers import Resolver
 from edge.upstream import Upstream
@@ -107,6 +108,11 @@ class Fronted(Edge):
     def http2(self, listener=0, plain=False, window=None, **options):
         sock = self.tcp(listener, **options) if plain else self.tls(["h2"], listener, **options)
         return HTTP2(sock, window, scheme="http" if plain else "https")
+
+    def frames(self, listener=0, plain=False, handshake=True, values=(), **options):
+        """An HTTP/2 connection for frames of any kind."""
+        sock = self.tcp(listener, **options) if plain else self.tls(["h2"], listener, **options)
+        return RawHTTP2(sock, handshake, values, scheme="http" if plain else "https")
 
 
 @pytest.fixture(scope="session")
