@@ -21,6 +21,8 @@ struct HTTP2Core: ~Copyable {
     /// Content delivered by the `receive` under way.
     var arrived = 0
     var meter: FrameMeter
+    /// Server: the stream that the client reset last.
+    var cancelled: Int32 = 0
     var hasGoneAway = false
     /// GOAWAY was submitted because of a flood.
     var hasEndedFlood = false
