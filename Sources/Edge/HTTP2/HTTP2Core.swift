@@ -21,7 +21,7 @@ struct HTTP2Core: ~Copyable {
     /// Content delivered by the `receive` under way.
     var arrived = 0
     var meter: FrameMeter
-    /// Server: the stream that the client reset last.
+    /// Server: the last stream that the client reset in this read, or 0.
     var cancelled: Int32 = 0
     var hasGoneAway = false
     /// GOAWAY was submitted because of a flood.
