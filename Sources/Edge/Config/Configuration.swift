@@ -150,6 +150,15 @@ struct FrontTimeouts: Sendable {
 
 struct LimitSettings: Sendable {
     var maxConnections: Int
+    var maxConnectionsPerAddress: Int
+    /// 0: no limit; the same for requests.
+    var handshakesPerSecondPerAddress: Int
+    var requestsPerSecondPerAddress: Int
+    var ipv6Prefix: Int
+    /// Bytes per second; 0: any rate.
+    var minRate: Int
+    /// nil: half of what the process may use.
+    var maxMemory: ByteCount?
     var maxStreams: Int
     var underscoreFields: UnderscorePolicy
 }

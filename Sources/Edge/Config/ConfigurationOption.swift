@@ -4,6 +4,7 @@
 indirect enum OptionType: Sendable {
     case count(ClosedRange<Int>)
     case duration(ClosedRange<Duration>)
+    case size(ClosedRange<ByteCount>)
     case boolean
     case choice([String])
     /// Any text; the words say which, for documentation and errors.
@@ -20,6 +21,8 @@ indirect enum OptionType: Sendable {
         case .count(let range): "a whole number from \(range.lowerBound) to \(range.upperBound)"
         case .duration(let range):
             "a duration from \(range.lowerBound.text) to \(range.upperBound.text)"
+        case .size(let range):
+            "a size from \(range.lowerBound.text) to \(range.upperBound.text)"
         case .boolean: "true or false"
         case .choice(let words):
             words.count == 2

@@ -6,7 +6,7 @@ extension Limits {
     /// 1 000 pings, 500 cancelled streams or 125 provoked resets at once: more than a page with a
     /// hundred images whose reader moves on, less than a second of our work.
     static let oddityBudget = 1000
-    /// Debt that time takes off per second: 100 pings or 50 cancelled streams or 12 provoked resets.
+    /// Debt that time takes off per second: 100 pings, 50 cancelled streams or 12 provoked resets.
     ///
     /// Every exchange that ended well takes off one more, so that a proxy in front of us that
     /// multiplexes thousands of clients may have a share of them leave.

@@ -20,6 +20,16 @@ enum Limits {
     static let highWater = 128 * 1024
     /// Bytes queued towards one peer below which the other side's reading goes on.
     static let lowWater = 32 * 1024
+    /// The same two while memory is short.
+    static let shortHighWater = 16 * 1024
+    static let shortLowWater = 4 * 1024
+    /// What a client's connection costs besides its buffers: OpenSSL's session, nghttp2's tables
+    /// and our own state, measured on idle TLS connections.
+    static let connectionBytes = 24 * 1024
+    /// Change of a worker's memory that it tells the process.
+    static let memoryStep = 64 * 1024
+    /// How long one side of an exchange may be behind while memory is used up.
+    static let relief = Duration.milliseconds(500)
     /// Free blocks that one worker keeps for reuse; above it memory returns to the system.
     static let pooledBytes = 32 * 1024 * 1024
     /// Events taken from the kernel in one call.

@@ -175,6 +175,16 @@ struct Head: ~Copyable {
         return nil
     }
 
+    /// The content is of gRPC, by its Content-Type.
+    var isGRPC: Bool {
+        let mark = Bytes("application/grpc")
+        for index in 0..<fields.count where name(fields[index]).count == 12 {
+            guard name(fields[index]).equalsIgnoringCase("content-type") else { continue }
+            return value(fields[index]).prefix(mark.count).equalsIgnoringCase(mark)
+        }
+        return false
+    }
+
     /// Copies bytes to the end of the text and returns where they stand.
     @inline(__always)
     mutating func append(_ bytes: Bytes) -> TextRange {

@@ -19,6 +19,18 @@ enum SystemProcess {
 
     static var identifier: Int32 { getpid() }
 
+    /// Bytes of memory that the process may use: its control group's limit, or the machine's own.
+    static func availableMemory() -> Int {
+        var bytes = sysconf(Int32(_SC_PHYS_PAGES)) * sysconf(Int32(_SC_PAGESIZE))
+        for path in ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"] {
+            guard let text = FileSystem.read(path),
+                let limit = Int(String(decoding: text.filter(ASCII.isDigit), as: UTF8.self))
+            else { continue }
+            bytes = min(bytes, limit)
+        }
+        return max(bytes, 64 << 20)
+    }
+
     /// 64 bits from the system's random source.
     static func randomSeed() -> UInt64 {
         var generator = SystemRandomNumberGenerator()

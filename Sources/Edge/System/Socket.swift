@@ -178,6 +178,11 @@ enum Socket {
         }
     }
 
+    /// Bytes that were sent and that the peer has not acknowledged (SIOCOUTQ); 0 when unknown.
+    static func unacknowledged(_ descriptor: Int32) -> Int {
+        max(0, Int(edge_unacknowledged(descriptor)))
+    }
+
     /// Says that we shall send no more; the peer may still.
     static func shutdownWriting(_ descriptor: Int32) { _ = shutdown(descriptor, Int32(SHUT_WR)) }
 

@@ -87,6 +87,15 @@ final class SnapshotBuilder {
         policy.write = configuration.timeouts.write
         policy.idle = configuration.timeouts.idle
         policy.maxConnections = configuration.limits.maxConnections
+        policy.client = AddressLimits(
+            maxConnections: configuration.limits.maxConnectionsPerAddress,
+            handshakes: ClientRate(
+                perSecond: configuration.limits.handshakesPerSecondPerAddress),
+            requests: ClientRate(perSecond: configuration.limits.requestsPerSecondPerAddress),
+            ipv6Prefix: configuration.limits.ipv6Prefix)
+        policy.minRate = configuration.limits.minRate
+        policy.maxMemory =
+            configuration.limits.maxMemory?.bytes ?? SystemProcess.availableMemory() / 2
         policy.maxStreams = UInt32(clamping: configuration.limits.maxStreams)
         policy.trusted = configuration.trustedProxies
         policy.underscores = configuration.limits.underscoreFields
@@ -172,6 +181,7 @@ final class SnapshotBuilder {
         policy.usesUpstreamHost = route.host == .upstream
         policy.bodyTimeout = configuration.timeouts.body
         policy.writeTimeout = configuration.timeouts.write
+        policy.minRate = configuration.limits.minRate
         return RouteRuntime(identity: identity, template: template, policy: policy)
     }
 }

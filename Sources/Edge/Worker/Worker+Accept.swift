@@ -33,9 +33,19 @@ extension Worker {
         guard listener < snapshot.listeners.count else { return Socket.close(descriptor) }
         let runtime = snapshot.listeners[listener]
         let isClient = runtime.purpose != .admin
-        if isClient, !control.reserveFront(limit: snapshot.front.maxConnections) {
-            counters.add(.frontRefused)
-            return Socket.close(descriptor)
+        let isTrusted =
+            peer.family != .unix
+            && snapshot.front.trusted.contains { range in
+                peer.withAddressBytes { range.contains($0) }
+            }
+        var client: Ref<ClientRecord>?
+        if isClient {
+            do throws(ConnectionRefusal) {
+                client = try admit(peer, isTLS: runtime.tls != nil, isTrusted, snapshot.front)
+            } catch {
+                counters.refusal(error)
+                return Socket.close(descriptor)
+            }
         }
         let front = fronts[].insert { token in
             FrontConnection(
@@ -43,14 +53,14 @@ extension Worker {
                 buffers: buffers)
         }
         guard let front else {
-            if isClient { control.frontClosed() }
-            counters.add(.frontRefused)
+            if isClient { release(client) }
+            counters.refusal(.limit)
             return Socket.close(descriptor)
         }
         do throws(SystemFailure) {
             try loop[].poller.add(descriptor, .connection, front[].token)
         } catch {
-            if isClient { control.frontClosed() }
+            if isClient { release(client) }
             fronts[].retire(front[].token)
             front[].transport.close()
             return
@@ -61,11 +71,8 @@ extension Worker {
             counters.open(.frontSocket)
             state[].clients += 1
         }
-        front[].isTrusted =
-            peer.family != .unix
-            && snapshot.front.trusted.contains { range in
-                peer.withAddressBytes { range.contains($0) }
-            }
+        front[].client = client
+        front[].isTrusted = isTrusted
         if let tls = runtime.tls {
             front[].isSecure = true
             front[].transport.tls = TLSSession(server: tls, wire: front[].transport.wire)
@@ -76,6 +83,31 @@ extension Worker {
             front[].spoken = .unknown
             setDeadline(front, .head, snapshot.front.head)
         }
+    }
+
+    /// Lets a client in, or says why not.
+    ///
+    /// Peers on a unix socket and trusted proxies stand for many clients: nil.
+    private func admit(
+        _ peer: SocketAddress, isTLS: Bool, _ isTrusted: Bool, _ policy: FrontPolicy
+    ) throws(ConnectionRefusal) -> Ref<ClientRecord>? {
+        if state[].pressure == .full { throw .memory }
+        guard control.reserveFront(limit: policy.maxConnections) else { throw .limit }
+        guard peer.family != .unix, !isTrusted else { return nil }
+        do throws(ConnectionRefusal) {
+            return try control.clients.admit(
+                peer, isTLS: isTLS, policy.client, now: loop[].now)
+        } catch {
+            control.frontClosed()
+            throw error
+        }
+    }
+
+    /// Takes a client's connection off the counts; true when it was the last of the process.
+    @discardableResult
+    func release(_ client: Ref<ClientRecord>?) -> Bool {
+        if let client { control.clients.release(client, now: loop[].now) }
+        return control.frontClosed()
     }
 
     /// Stops accepting for a tenth of a second; what waits stays in the kernel's queue.

@@ -25,6 +25,8 @@ extension Worker {
     ) {
         let old = state[].snapshot
         state[].snapshot = snapshot
+        state[].memoryLimit = snapshot.front.maxMemory
+        state[].requestRate = snapshot.front.client.requests
         for place in state[].listening.indices where state[].listening[place].descriptor >= 0 {
             let name = old.listeners[state[].listening[place].listener].name
             if let now = snapshot.listeners.firstIndex(where: { $0.name == name }) {

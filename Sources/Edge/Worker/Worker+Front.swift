@@ -122,7 +122,7 @@ extension Worker {
         if front[].session != nil { return flushHTTP2(front) }
         let outcome = front[].flush()
         frontFlushed(front, outcome)
-        guard front[].spoken == .http1, front[].buffered < Limits.lowWater else { return }
+        guard front[].spoken == .http1, front[].buffered < state[].lowWater else { return }
         if front[].exchangeCount == 0, front[].isReadPaused, front[].reading == .head {
             return resumeHTTP1(front)
         }
@@ -136,12 +136,7 @@ extension Worker {
     func frontFlushed(_ front: Ref<FrontConnection>, _ outcome: TransportFlush) {
         switch outcome {
         case .failed: closeFront(front)
-        case .blocked:
-            let isNew = front[].deadlineKind != .write
-            if isNew || front[].transport.bytesOut != front[].bytesOutAtDeadline {
-                front[].bytesOutAtDeadline = front[].transport.bytesOut
-                setDeadline(front, .write, state[].snapshot.front.write)
-            }
+        case .blocked: if front[].deadlineKind != .write { armWrite(front) }
         case .done:
             if front[].closesAfterOutput, front[].exchangeCount == 0 {
                 return finishClosing(front)
@@ -151,6 +146,29 @@ extension Worker {
                 armIdle(front)
             }
         }
+    }
+
+    /// What waits for the client has to move on.
+    private func armWrite(_ front: Ref<FrontConnection>) {
+        front[].takenAtDeadline = front[].taken
+        setDeadline(front, .write, state[].snapshot.front.write)
+    }
+
+    /// A client has not emptied what waits for it; it may be fast enough all the same.
+    private func writeTimedOut(_ front: Ref<FrontConnection>) {
+        let policy = state[].snapshot.front
+        let moved = front[].taken &- front[].takenAtDeadline
+        if moved >= Self.leastBytes(policy.minRate, in: policy.write) { return armWrite(front) }
+        counters.timeout(.write)
+        cutExchanges(of: front, reason: .clientTimeout)
+        front[].closesAbruptly = true
+        closeFront(front)
+    }
+
+    /// What has to move within a time: at least a byte.
+    @inline(__always)
+    static func leastBytes(_ perSecond: Int, in time: Duration) -> UInt64 {
+        max(1, UInt64(Double(perSecond) * time.seconds))
     }
 
     /// All output is sent and the connection shall end.
@@ -173,6 +191,7 @@ extension Worker {
     /// With nothing under way, the client may stay silent for so long.
     func armIdle(_ front: Ref<FrontConnection>) {
         guard front[].exchangeCount == 0, front[].deadlineKind != .linger else { return }
+        front[].idleSince = loop[].now
         setDeadline(front, .idle, state[].snapshot.front.idle)
         if front[].buffered == 0 { front[].transport.tls?.releaseBuffers() }
     }
@@ -189,11 +208,7 @@ extension Worker {
         case .idle:
             counters.timeout(.idle)
             endIdle(front)
-        case .write:
-            counters.timeout(.write)
-            cutExchanges(of: front, reason: .clientTimeout)
-            front[].closesAbruptly = true
-            closeFront(front)
+        case .write: writeTimedOut(front)
         case .linger: closeFront(front)
         }
     }
@@ -243,7 +258,8 @@ extension Worker {
         if front[].purpose != .admin {
             counters.close(.frontSocket)
             state[].clients -= 1
-            if control.frontClosed(), state[].isDraining { tellDrained() }
+            if release(front[].client), state[].isDraining { tellDrained() }
+            front[].client = nil
         }
         if hadTLS { counters.close(.frontTLS) }
         if wasHTTP2 { counters.close(.frontHTTP2) }

@@ -9,6 +9,8 @@ extension Worker {
     func informationalHead(_ exchange: Ref<Exchange>, _ head: Ref<Head>) {
         exchange[].hasResponseBytes = true
         exchange[].informational += 1
+        // Whoever was told to continue begins only now.
+        exchange[].measureRate(from: loop[].now)
         refreshDeadline(exchange)
         guard exchange[].informational <= Limits.informationalResponses else {
             return fail(exchange, 502, .protocolError, "too many informational responses")
@@ -92,14 +94,14 @@ extension Worker {
             guard exchange[].hasOutlet else { return }
             exchange[].response.queue.append(bytes)
             front[].session?.resume(exchange.responseOutlet)
-            if exchange[].response.queue.count > Limits.highWater { pauseResponse(exchange) }
+            if exchange[].response.queue.count > state[].highWater { pauseResponse(exchange) }
         } else {
             if exchange[].responseFraming == .chunked {
                 HTTP1Writer.writeChunk(bytes, into: &front[].output)
             } else if exchange[].responseFraming != .none {
                 front[].output.append(bytes)
             }
-            if front[].buffered > Limits.highWater { pauseResponse(exchange) }
+            if front[].buffered > state[].highWater { pauseResponse(exchange) }
         }
         markDirty(front)
     }
@@ -107,6 +109,7 @@ extension Worker {
     private func pauseResponse(_ exchange: Ref<Exchange>) {
         guard !exchange[].isResponsePaused else { return }
         exchange[].isResponsePaused = true
+        exchange[].pausedAt = loop[].now
         refreshDeadline(exchange)
         _ = hasProgressed(exchange)
         if let upstream = exchange[].upstream, !upstream[].isHTTP2 {
@@ -210,7 +213,7 @@ extension Worker {
         head[].text.append("\"")
         let value = TextRange(start: start, count: head[].text.count - start)
         _ = head[].fields.append(FieldLine(name: name, value: value, known: .other))
-        if status == 503 {
+        if status == 503 || status == 429 {
             _ = head[].appendField(Bytes("retry-after"), Bytes("1"), known: .other)
         }
         answer(exchange, head, Bytes("text/plain; charset=utf-8"), body[].text.bytes)

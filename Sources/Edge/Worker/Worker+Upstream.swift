@@ -434,7 +434,7 @@ extension Worker {
             upstream[].transport.noteReadable(endsSoon: true)
             return readUpstream(upstream)
         }
-        guard upstream[].buffered < Limits.lowWater,
+        guard upstream[].buffered < state[].lowWater,
             let exchange = exchanges[].resolve(upstream[].firstExchange),
             exchange[].isRequestPaused
         else { return }

@@ -159,7 +159,7 @@ extension Worker {
         refreshDeadline(exchange)
         upstream[].output.append(bytes)
         markDirty(upstream)
-        if upstream[].buffered > Limits.highWater {
+        if upstream[].buffered > state[].highWater {
             exchange[].isRequestPaused = true
             front[].isReadPaused = true
         }
@@ -171,7 +171,7 @@ extension Worker {
         refreshDeadline(exchange)
         front[].output.append(bytes)
         markDirty(front)
-        if front[].buffered > Limits.highWater, let upstream = exchange[].upstream {
+        if front[].buffered > state[].highWater, let upstream = exchange[].upstream {
             exchange[].isResponsePaused = true
             upstream[].isReadPaused = true
         }

@@ -106,10 +106,10 @@ extension Worker {
     func flushUpstreamHTTP2(_ upstream: Ref<UpstreamConnection>) {
         while upstream[].isOpen {
             var wantsMore = true
-            if upstream[].buffered < Limits.highWater {
+            if upstream[].buffered < state[].highWater {
                 do throws(HTTP2Failure) {
                     wantsMore =
-                        try upstream[].writeFrames(upTo: Limits.highWater)
+                        try upstream[].writeFrames(upTo: state[].highWater)
                 } catch {
                     return upstreamLost(upstream, .protocolError)
                 }

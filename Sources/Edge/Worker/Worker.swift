@@ -142,6 +142,7 @@ final class Worker {
             exchanges[].reap()
             pools[].reap()
             log.flushNotice()
+            settleMemory()
             if state[].isDraining { advanceDrain() }
         }
     }
@@ -284,6 +285,15 @@ struct WorkerState: ~Copyable {
     var starved: [Token] = []
     var mayServeStarved = false
     var reclaimers: UInt64 = 0
+    /// What this worker has told the process of its memory, and what that means for all.
+    var memoryTold = 0
+    var memoryLimit = Int.max
+    var pressure = MemoryPressure.none
+    var relievedAt = Instant.zero
+    /// Bytes queued towards a peer at which the other side pauses, and below which it goes on.
+    var highWater = Limits.highWater
+    var lowWater = Limits.lowWater
+    var requestRate = ClientRate(perSecond: 0)
 
     /// Only those that are there now are worked on: whoever is not done waits for the next round.
     mutating func takeReady() {
@@ -293,6 +303,8 @@ struct WorkerState: ~Copyable {
 
     init(snapshot: Snapshot, pool: Ref<BufferPool>) {
         self.snapshot = snapshot
+        memoryLimit = snapshot.front.maxMemory
+        requestRate = snapshot.front.client.requests
         routing = ByteQueue(pool: pool)
         newestIdle = nil
         oldestIdle = nil

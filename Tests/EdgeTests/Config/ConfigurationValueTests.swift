@@ -43,4 +43,24 @@ import Testing
             "999999999999h", "３s",
         ])
     func mistakes(text: String) { #expect(Duration(text: text) == nil) }
+
+    @Test(
+        "sizes are digits and one unit",
+        arguments: [
+            ("1KiB", 1024), ("64MiB", 64 << 20), ("2GiB", 2 << 30), ("1TiB", 1 << 40),
+            ("1024KiB", 1 << 20), ("0MiB", 0),
+        ])
+    func sizes(_ text: String, _ bytes: Int) {
+        #expect(ByteCount(text: text)?.bytes == bytes)
+        let written = ByteCount(bytes: bytes).text
+        #expect(bytes == 0 || ByteCount(text: written)?.bytes == bytes)
+    }
+
+    @Test(
+        "other texts are no sizes",
+        arguments: [
+            "", "1", "MiB", "1MB", "1 MiB", "-1MiB", "1.5GiB", "1GiB1MiB", "999999999999TiB",
+            "1mib",
+        ])
+    func malformedSizes(_ text: String) { #expect(ByteCount(text: text) == nil) }
 }
