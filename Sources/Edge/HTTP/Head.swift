@@ -209,9 +209,6 @@ struct HeadPool: ~Copyable {
     private var freeCount = 0
     private(set) var inUse = 0
 
-    /// 256 heads of 1.8 KiB each: as many as a busy worker has in flight.
-    private static let kept = 256
-
     init(pool: Ref<BufferPool>) {
         self.pool = pool
         free = nil
@@ -238,7 +235,7 @@ struct HeadPool: ~Copyable {
     /// Takes a head back and its text's memory with it.
     mutating func give(_ head: Ref<Head>) {
         inUse -= 1
-        guard freeCount < Self.kept else { return head.destroy() }
+        guard freeCount < Limits.pooledHeads else { return head.destroy() }
         head[].reset()
         head[].next = free
         free = head
