@@ -54,6 +54,8 @@ struct TLSSettings: Sendable {
     /// File of 80-byte keys; nil: random keys.
     var ticketKeys: NamedFile?
     var ticketRotation: Duration
+    /// How long clients remember that this host speaks https only; zero: nothing is said.
+    var hsts: Duration
     var keyLog: NamedFile?
 
     /// Index of the certificate for unknown or absent server names.

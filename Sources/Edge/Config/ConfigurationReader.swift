@@ -105,12 +105,13 @@ struct ConfigurationReader {
         let alpn = reader.choices("alpn")?.compactMap(TLSSettings.Application.init)
         guard let alpn,
             let version = reader.choice("min_version").flatMap(TLSVersion.init),
-            let rotation = reader.duration("ticket_rotation")
+            let rotation = reader.duration("ticket_rotation"),
+            let hsts = reader.duration("hsts")
         else { return nil }
         return TLSSettings(
             certificates: certificates, minVersion: version, alpn: alpn,
             ticketKeys: file(reader, "ticket_keys"), ticketRotation: rotation,
-            keyLog: file(reader, "key_log"))
+            hsts: hsts, keyLog: file(reader, "key_log"))
     }
 
     private func certificate(_ reader: SectionReader) -> CertificateSettings? {

@@ -81,6 +81,10 @@ enum ConfigurationSchema {
                 "Age at which a random ticket key is replaced; "
                     + "it decrypts for as long again."),
             .init(
+                "hsts", .duration(.zero...(.seconds(315_360_000))), .value("730d"),
+                "How long clients shall use https only: `max-age` of Strict-Transport-Security in "
+                    + "every answer that does not carry that field already; `0s`: not sent."),
+            .init(
                 "key_log", .file, .absent("no key log"),
                 "Writes session secrets for packet analysis. Whoever reads it reads all traffic."),
         ])

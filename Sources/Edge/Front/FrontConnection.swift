@@ -68,6 +68,8 @@ struct FrontConnection: ~Copyable {
     /// The peer may extend forwarding fields.
     var isTrusted = false
     var isSecure = false
+    /// What the listener adds to final responses.
+    var transportSecurity = StrictTransportSecurity()
     var tlsLabel = TLSLabel.none
     var isReadPaused = false
     var isDirty = false

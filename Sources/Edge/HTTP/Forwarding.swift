@@ -74,16 +74,25 @@ enum Forwarding {
 
     /// Prepares a response's fields.
     static func prepareResponse(_ head: inout Head) {
+        if head.nominatesFields { dropNominated(&head) }
         for index in 0..<head.fields.count {
             switch head.fields[index].name {
             case .connection, .keepAlive, .proxyConnection, .te, .transferEncoding, .upgrade,
                 .contentLength, .http2Settings:
                 head.fields[index].isDropped = true
+            case .strictTransportSecurity: noteTransportSecurity(&head, index)
             default: break
             }
         }
-        if head.nominatesFields { dropNominated(&head) }
         appendVia(&head)
+    }
+
+    /// The first line counts, and any other would not be looked at (RFC 6797 §8.1).
+    @inline(never)
+    private static func noteTransportSecurity(_ head: inout Head, _ index: Int) {
+        guard !head.fields[index].isDropped else { return }
+        if head.statesTransportSecurity { head.fields[index].isDropped = true }
+        head.statesTransportSecurity = true
     }
 
     /// Drops every field that a Connection field names (RFC 9110 §7.6.1).

@@ -124,6 +124,8 @@ struct Head: ~Copyable {
     var isPersistent = false
     /// Connection names more fields than the usual ones: `Forwarding` must look at them.
     var nominatesFields = false
+    /// A Strict-Transport-Security line goes on; set by `Forwarding`.
+    var statesTransportSecurity = false
 
     init(pool: Ref<BufferPool>) {
         text = ByteQueue(pool: pool)
@@ -150,6 +152,7 @@ struct Head: ~Copyable {
         acceptsTrailers = false
         isPersistent = false
         nominatesFields = false
+        statesTransportSecurity = false
     }
 
     @inline(__always)

@@ -5,11 +5,16 @@ final class ListenerRuntime: Sendable {
     let name: String
     let purpose: ListenerPurpose
     let tls: TLSServerContext?
+    let transportSecurity: StrictTransportSecurity
 
-    init(name: String, purpose: ListenerPurpose, tls: TLSServerContext?) {
+    init(
+        name: String, purpose: ListenerPurpose, tls: TLSServerContext?,
+        transportSecurity: StrictTransportSecurity = StrictTransportSecurity()
+    ) {
         self.name = name
         self.purpose = purpose
         self.tls = tls
+        self.transportSecurity = transportSecurity
     }
 }
 

@@ -58,7 +58,8 @@ final class SnapshotBuilder {
             listeners.append(
                 ListenerRuntime(
                     name: name, purpose: purpose,
-                    tls: try serverContext(settings, configuration.file)))
+                    tls: try serverContext(settings, configuration.file),
+                    transportSecurity: .init(maxAge: settings.tls?.hsts ?? .zero)))
         }
         if configuration.admin != nil, let name = names.last {
             listeners.append(ListenerRuntime(name: name, purpose: .admin, tls: nil))

@@ -75,6 +75,7 @@ extension Worker {
         front[].isTrusted = isTrusted
         if let tls = runtime.tls {
             front[].isSecure = true
+            front[].transportSecurity = runtime.transportSecurity
             front[].transport.tls = TLSSession(server: tls, wire: front[].transport.wire)
             guard front[].transport.tls != nil else { return closeFront(front) }
             counters.open(.frontTLS)

@@ -45,6 +45,7 @@ extension Worker {
     /// Writes a final head, of whatever origin, to the client.
     func writeHead(_ exchange: Ref<Exchange>, _ head: Ref<Head>) {
         guard let front = fronts[].resolve(exchange[].front) else { return }
+        front[].transportSecurity.append(to: &head[])
         exchange[].record.status = head[].status
         exchange[].responseProgress = .body
         refreshDeadline(exchange)

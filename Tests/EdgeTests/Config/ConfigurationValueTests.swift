@@ -33,13 +33,13 @@ import Testing
 @Suite("A duration") struct DurationTextTests {
     @Test(
         "is written as it is read",
-        arguments: ["250ms", "3s", "5m", "12h", "1h30m", "1s500ms", "0s"])
+        arguments: ["250ms", "3s", "5m", "12h", "1h30m", "1s500ms", "730d", "0s"])
     func reading(text: String) { #expect(Duration(text: text)?.text == text) }
 
     @Test(
         "is refused without a unit or out of order",
         arguments: [
-            "", "3", "s", "3 s", "-3s", "1.5s", "3d", "1m1h", "1s1s", "9999999999999s",
+            "", "3", "s", "3 s", "-3s", "1.5s", "3w", "1h1d", "1m1h", "1s1s", "9999999999999s",
             "999999999999h", "３s",
         ])
     func mistakes(text: String) { #expect(Duration(text: text) == nil) }
