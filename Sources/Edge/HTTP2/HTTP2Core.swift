@@ -22,7 +22,12 @@ struct HTTP2Core: ~Copyable {
     var arrived = 0
     var idleFrames = 0
     var streamFaults = 0
+    /// Server: where the client's frames begin, and which of its streams have closed.
+    var clientFrames = HTTP2ClientFrames()
+    /// The peer said GOAWAY.
     var hasGoneAway = false
+    /// This side said GOAWAY: streams that were opened too late for it are not known here.
+    var hasSaidGoAway = false
     /// nghttp2 reported an error after which it must not be called.
     var hasFailed = false
     /// Where `write` puts frames, while it runs.
