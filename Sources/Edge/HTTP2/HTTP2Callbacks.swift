@@ -145,7 +145,13 @@ private func onInvalidFrame(
     _: OpaquePointer?, _ frame: UnsafePointer<nghttp2_frame>?, _: Int32,
     _ user: UnsafeMutableRawPointer?
 ) -> Int32 {
-    if unsafe header(frame).type == frameHeaders { unsafe core(user)[].dropHead() }
+    let core = unsafe core(user)
+    let hd = unsafe header(frame)
+    if hd.type == frameHeaders {
+        core[].dropHead()
+        // Refused before it was a stream: what its client sends on it is not its fault.
+        core[].clientFrames.forgive(hd.stream_id)
+    }
     return 0
 }
 
@@ -168,6 +174,19 @@ private func onClose(
 ) -> Int32 {
     let core = unsafe core(user)
     if core[].headStream == stream { core[].dropHead() }
+    if code != HTTP2Code.noError, core[].role == .server {
+        if unsafe nghttp2_session_get_stream_remote_close(session, stream) == 0 {
+            core[].clientFrames.forgive(stream)
+        }
+        // Closed while we write: by us. nghttp2 resets a stream whose window the client's SETTINGS
+        // made too large, but that is an error of the connection (RFC 9113 §6.9.2).
+        if code == HTTP2Code.flowControlError, core[].clientFrames.hasSettings,
+            unsafe core[].output != nil
+        {
+            core[].hasSaidGoAway = true
+            unsafe nghttp2_session_terminate_session(session, code)
+        }
+    }
     let mark = unsafe nghttp2_session_get_stream_user_data(session, stream)
     guard unsafe mark != nil else { return 0 }
     core[].openStreams &-= 1

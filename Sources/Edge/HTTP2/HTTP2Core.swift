@@ -21,7 +21,12 @@ struct HTTP2Core: ~Copyable {
     /// Content delivered by the `receive` under way.
     var arrived = 0
     var meter: FrameMeter
+    /// Server: where the client's frames begin, and which of its streams have closed.
+    var clientFrames = HTTP2ClientFrames()
+    /// The peer said GOAWAY.
     var hasGoneAway = false
+    /// This side said GOAWAY: streams that were opened too late for it are not known here.
+    var hasSaidGoAway = false
     /// GOAWAY was submitted because of a flood.
     var hasEndedFlood = false
     /// nghttp2 reported an error after which it must not be called.

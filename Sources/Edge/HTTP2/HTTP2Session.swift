@@ -85,7 +85,10 @@ struct HTTP2Session: ~Copyable {
         core[].meter.read(input, now: now)
         if endsFlood() { return }
         core[].arrived = 0
-        let taken = unsafe nghttp2_session_mem_recv(handle, input.base, input.count)
+        let taken =
+            core[].role == .server
+            ? unsafe receiveFromClient(handle, core, input)
+            : unsafe nghttp2_session_mem_recv(handle, input.base, input.count)
         if taken < 0 { throw fail(Int32(truncatingIfNeeded: taken)) }
         let arrived = core[].arrived
         if arrived > 0 { unsafe nghttp2_session_consume_connection(handle, arrived) }
@@ -239,6 +242,7 @@ struct HTTP2Session: ~Copyable {
     mutating func reset(_ stream: Int32, code: UInt32) {
         guard !core[].hasFailed, stream > 0 else { return }
         core[].meter.willReset()
+        core[].clientFrames.forgive(stream)
         unsafe nghttp2_submit_rst_stream(handle, noFlags, stream, code)
     }
 
@@ -373,6 +377,7 @@ struct HTTP2Session: ~Copyable {
     /// Takes no streams beyond those seen; those go on, and the session finishes after them.
     mutating func goAway(code: UInt32) {
         guard !core[].hasFailed else { return }
+        core[].hasSaidGoAway = true
         let last = unsafe nghttp2_session_get_last_proc_stream_id(handle)
         unsafe nghttp2_submit_goaway(handle, noFlags, last, code, nil, 0)
     }
@@ -380,6 +385,7 @@ struct HTTP2Session: ~Copyable {
     /// Sends GOAWAY and gives up on every stream; the session is finished once it is written.
     mutating func terminate(code: UInt32) {
         guard !core[].hasFailed else { return }
+        core[].hasSaidGoAway = true
         unsafe nghttp2_session_terminate_session(handle, code)
     }
 }

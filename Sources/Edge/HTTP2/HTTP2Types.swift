@@ -26,6 +26,7 @@ enum HTTP2Code {
     static let internalError: UInt32 = 2
     static let flowControlError: UInt32 = 3
     static let streamClosed: UInt32 = 5
+    static let frameSizeError: UInt32 = 6
     static let refusedStream: UInt32 = 7
     static let cancel: UInt32 = 8
     static let connectError: UInt32 = 10
