@@ -47,6 +47,9 @@ extension Worker {
             return refuse(exchange, 421, .misdirected, "the certificate is for another host")
         }
         let snapshot = state[].snapshot
+        // What a route finds are slices of the head's text, which moves when it grows: room for the
+        // id, which is part of a host name, and for the target comes before.
+        head[].text.ensureRoom(Int(head[].target.count) + Limits.hostBytes + 1)
         let decision = snapshot.routes.route(head[], scratch: &state[].routing)
         switch decision {
         case .refused(let status, let reason):
@@ -55,7 +58,6 @@ extension Worker {
         case .matched(let match):
             let runtime = snapshot.runtimes[match.route]
             exchange[].policy = runtime.policy
-            head[].text.ensureRoom(match.id.count + match.target.count)
             exchange[].id = head[].append(match.id)
             if match.target.count != Int(head[].target.count)
                 || !match.target.equals(head[].bytes(head[].target))
