@@ -175,8 +175,20 @@ enum HTTP1RequestParser {
         head.acceptsTrailers = facts.acceptsTrailers
         head.nominatesFields = facts.nominatesFields
         if facts.expectLines > 0 { try settleExpectation(facts, into: &head) }
-        // RFC 9110 §7.8: an HTTP/1.0 request cannot ask for an upgrade.
-        if facts.upgrades, head.version == .http11 { head.upgrade = facts.upgrade }
+        if facts.upgrades { settleUpgrade(facts, into: &head) }
+    }
+
+    /// Takes note of an Upgrade that may be passed on; any other is ignored (RFC 9110 §7.8).
+    ///
+    /// HTTP/1.0 cannot ask for one. Content and a second line leave open where the new protocol
+    /// begins, and which.
+    @inline(never)
+    private static func settleUpgrade(_ facts: FieldFacts, into head: inout Head) {
+        guard head.version == .http11, facts.upgradeLines == 1,
+            head.framing == .none || head.framing == .length(0),
+            UpgradeProtocols.areAdmitted(head.bytes(facts.upgrade))
+        else { return }
+        head.upgrade = facts.upgrade
     }
 
     /// How long the content is (RFC 9112 §6.3); refuses all that two readers could differ on.

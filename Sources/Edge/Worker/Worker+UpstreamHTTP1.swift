@@ -130,8 +130,10 @@ extension Worker {
     private func switchProtocols(
         _ upstream: Ref<UpstreamConnection>, _ exchange: Ref<Exchange>, _ head: Ref<Head>
     ) {
-        guard exchange[].wantsUpgrade, let front = fronts[].resolve(exchange[].front),
-            front[].spoken == .http1
+        let offered = exchange[].head[].bytes(exchange[].head[].upgrade)
+        guard exchange[].wantsUpgrade, exchange[].requestProgress == .received,
+            UpgradeProtocols.contain(offered, head[].bytes(head[].upgrade)),
+            let front = fronts[].resolve(exchange[].front), front[].spoken == .http1
         else {
             return upstreamLost(upstream, .protocolError)
         }
