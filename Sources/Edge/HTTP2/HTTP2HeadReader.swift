@@ -90,7 +90,7 @@ struct HTTP2HeadReader: BitwiseCopyable {
 
     /// Framing, routing and connection fields mean nothing in trailers, or harm (RFC 9110 §6.5.1).
     private mutating func addTrailer(_ name: Bytes, _ value: Bytes, to head: inout Head) {
-        guard FieldName(name) == .other else { return }
+        guard FieldRole.isAdmittedInTrailers(name, known: FieldName(name)) else { return }
         guard head.fields.count < Limits.headFields,
             head.appendField(name, value, known: .other)
         else {

@@ -158,6 +158,8 @@ extension Worker {
                 exchange[].requestTrailers = trailers
             } else {
                 heads[].give(trailers)
+            Forwarding.prepareTrailers(
+                &trailers[], underscores: state[].snapshot.front.underscores)
             }
         }
         guard exchange[].responseProgress != .complete else { return }
