@@ -26,7 +26,8 @@ enum HTTP1RequestParser {
         head.isSecure = isSecure
         var scanner = unsafe HeadScanner(Bytes(input.base + skipped, count: input.count &- skipped))
         guard try readRequestLine(&scanner, into: &head) else {
-            guard scanner.available <= Limits.targetBytes else {
+            // Of the longest line only its LF may be missing.
+            guard scanner.available <= Limits.targetBytes &+ 1 else {
                 throw MalformedMessage(414, "request line too long")
             }
             return nil
@@ -174,6 +175,10 @@ enum HTTP1RequestParser {
         head.isPersistent = facts.isPersistent(head.version)
         head.acceptsTrailers = facts.acceptsTrailers
         head.nominatesFields = facts.nominatesFields
+        // As many as there can be fields; each is compared with every one of them.
+        guard facts.connectionOptions <= Limits.headFields else {
+            throw MalformedMessage(400, "too many connection options")
+        }
         if facts.expectLines > 0 { try settleExpectation(facts, into: &head) }
         if facts.upgrades { settleUpgrade(facts, into: &head) }
     }

@@ -30,6 +30,9 @@ enum HTTP1ResponseParser {
         head.isPersistent = facts.isPersistent(head.version)
         head.nominatesFields = facts.nominatesFields
         head.announcedLength = facts.lengthLines > 0 ? facts.contentLength : nil
+        guard facts.connectionOptions <= Limits.headFields else {
+            throw MalformedMessage(400, "too many connection options")
+        }
         try settleFraming(facts, requestMethod, into: &head)
         return length
     }
