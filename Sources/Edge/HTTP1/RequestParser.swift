@@ -225,8 +225,13 @@ enum HTTP1RequestParser {
     ) throws(MalformedMessage) {
         guard facts.expectLines == 1 else { throw MalformedMessage(400, "several Expect fields") }
         guard facts.expectsContinue else { throw MalformedMessage(417, "unknown expectation") }
-        // RFC 9110 §10.1.1: an HTTP/1.0 client does not understand the interim response.
         head.expectsContinue = head.version == .http11
+        guard !head.expectsContinue else { return }
+        // RFC 9110 §10.1.1: an HTTP/1.0 client does not understand the interim response; its
+        // expectation is ignored, and the next hop must not learn of it either.
+        for index in 0..<head.fields.count where head.fields[index].name == .expect {
+            head.fields[index].isDropped = true
+        }
     }
 
     /// Targets other than origin-form (RFC 9112 §3.2.2 to §3.2.4).
@@ -258,7 +263,7 @@ enum HTTP1RequestParser {
             throw MalformedMessage(400, "invalid authority in the request target")
         }
         if !head.authority.isEmpty {
-            guard isSameAuthority(authority, head.bytes(head.authority)) else {
+            guard authority.equalsIgnoringASCIICase(head.bytes(head.authority)) else {
                 throw MalformedMessage(400, "Host differs from the request target")
             }
         }
@@ -285,12 +290,5 @@ enum HTTP1RequestParser {
             head.text.append(head.text.bytes.slice(queryStart, count: count))
         }
         head.target = TextRange(start: start, count: 1 + count)
-    }
-
-    private static func isSameAuthority(_ left: Bytes, _ right: Bytes) -> Bool {
-        guard left.count == right.count else { return false }
-        for index in 0..<left.count
-        where ASCII.lowercase(left[index]) != ASCII.lowercase(right[index]) { return false }
-        return true
     }
 }

@@ -46,6 +46,10 @@ extension Worker {
         if front[].isSecure, !isAuthorityCovered(front, head) {
             return refuse(exchange, 421, .misdirected, "the certificate is for another host")
         }
+        if head[].method == .trace, exchange[].requestProgress != .received {
+            // RFC 9110 §9.3.8: the client must not send any; who does hopes to be misread.
+            return refuse(exchange, 400, .requestError, "TRACE with content")
+        }
         let snapshot = state[].snapshot
         // What a route finds are slices of the head's text, which moves when it grows: room for the
         // id, which is part of a host name, and for the target comes before.
@@ -154,12 +158,12 @@ extension Worker {
     func requestEnded(_ exchange: Ref<Exchange>, trailers: Ref<Head>?) {
         exchange[].requestProgress = .received
         if let trailers {
+            Forwarding.prepareTrailers(
+                &trailers[], underscores: state[].snapshot.front.underscores)
             if exchange[].requestTrailers == nil {
                 exchange[].requestTrailers = trailers
             } else {
                 heads[].give(trailers)
-            Forwarding.prepareTrailers(
-                &trailers[], underscores: state[].snapshot.front.underscores)
             }
         }
         guard exchange[].responseProgress != .complete else { return }
