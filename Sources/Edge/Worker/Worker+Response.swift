@@ -15,7 +15,10 @@ extension Worker {
         }
         guard let front = fronts[].resolve(exchange[].front), head[].status != 101 else { return }
         // 100 is for those who asked for it, and of no use once the request is complete.
-        if head[].status == 100, !exchange[].head[].expectsContinue { return }
+        if head[].status == 100 {
+            exchange[].wasContinued = true
+            if !exchange[].head[].expectsContinue { return }
+        }
         Forwarding.prepareResponse(&head[])
         if exchange[].stream != 0 {
             front[].session?.submitInformational(exchange[].stream, head[])

@@ -54,6 +54,11 @@ extension Worker {
         _ upstream: Ref<UpstreamConnection>, _ exchange: Ref<Exchange>, _ bytes: Bytes
     ) -> Int {
         guard !bytes.isEmpty else { return 0 }
+        // Nothing of the request has left: these bytes answer somebody else, if anybody.
+        guard upstream[].transport.bytesOut != exchange[].bytesOutBefore else {
+            upstreamLost(upstream, .protocolError)
+            return bytes.count
+        }
         exchange[].hasResponseBytes = true
         let head = heads[].take()
         defer { heads[].give(head) }
