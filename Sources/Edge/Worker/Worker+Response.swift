@@ -285,6 +285,11 @@ extension Worker {
             front[].closesAfterOutput = true
             front[].closesAbruptly = true
             front[].reading = .discarding
+            // Where the close is the content's end, and no TLS tells one close from another, only a
+            // reset says that something is missing.
+            if exchange[].responseFraming == .untilClose, front[].transport.tls == nil {
+                Socket.resetOnClose(front[].transport.descriptor)
+            }
             endExchange(exchange)
             markDirty(front)
         }
