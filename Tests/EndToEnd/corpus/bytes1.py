@@ -24,5 +24,8 @@ def told(data):
     return shown if len(shown) <= 60 else f"{shown[:50]}… of {len(text)}"
 
 
+# Around the sizes of buffers: what fills its buffer must not lose a byte by moving.
+AROUND = [size - less for size in (2048, 4096, 8192, 16_384) for less in range(0, 121, 8)]
+
 # Controls: all but HTAB are refused wherever they stand; HTAB only in values is allowed.
 CONTROLS = [byte for byte in (*range(32), 127)]

@@ -118,14 +118,16 @@ def sized_line(size):
 def sized_head(size):
     """A head of so many bytes, the empty line included."""
     start = b"GET /api/x?id=1 HTTP/1.1\r\n" + HOST
-    rest, lines = size - len(start) - 2, []
+    rest, values = size - len(start) - 2, []
     while rest:
         # At least `X: CRLF` remains for the last one.
         count = rest if rest <= 5_000 else min(5_000, rest - 10)
-        lines.append(b"X: " + b"b" * (count - 5) + b"\r\n")
+        values.append(b"b" * (count - 5))
         rest -= count
-    return Case(f"head of {size} bytes", start + b"".join(lines) + b"\r\n",
-                Forwarded() if size <= 32_768 else Refused(431))
+    lines = b"".join(b"X: " + value + b"\r\n" for value in values)
+    fits = Forwarded(has={b"x": b", ".join(values)})
+    return Case(f"head of {size} bytes", start + lines + b"\r\n",
+                fits if size <= 32_768 else Refused(431))
 
 
 def many(count):

@@ -2,7 +2,7 @@
 
 from collections import namedtuple
 
-from .bytes1 import CONTROLS, HIDDEN, told
+from .bytes1 import AROUND, CONTROLS, HIDDEN, told
 from .outcomes import Case, Forwarded, Refused, Reset
 
 # Field lines of the head; DATA payloads (None: HEADERS end the stream); trailers (None: none).
@@ -240,6 +240,11 @@ FIELDS = [
             Forwarded(has={b"cookie": b"; ".join(b"a=%d" % n for n in range(101))})),
     cookies("in 1000 crumbs", [b"a=%d" % n for n in range(1000)],
             Forwarded(has={b"cookie": b"; ".join(b"a=%d" % n for n in range(1000))})),
+    *[Case(f"field of {size} bytes", request((b"x-a", b"b" * size)),
+           Forwarded(has={b"x-a": b"b" * size})) for size in AROUND],
+    *[cookies(f"in crumbs of {size} bytes", [b"a", b"b" * (size // 2), b"c" * (size // 2)],
+              Forwarded(has={b"cookie": b"a; " + b"b" * (size // 2) + b"; " + b"c" * (size // 2)}))
+      for size in AROUND],
     cookies("in crumbs that are too large", [b"a" * 4000] * 9, Refused(431)),
     cookies("with a line end", [b"a=1\r\nhost: evil"], MALFORMED),
     Case("cookie around other fields", request((b"cookie", b"a=1"), (b"x-a", b"b"),

@@ -4,7 +4,7 @@ import socket
 import struct
 from collections import namedtuple
 
-from .bytes1 import CONTROLS, told
+from .bytes1 import AROUND, CONTROLS, told
 from .outcomes import Case, Cut, Passed, Refused
 
 # What the upstream does, and the request that it answers.
@@ -119,6 +119,9 @@ TRAILERS = [trailer(line + b"\r\nx-a: 1", KEPT) for line in (
     b"Expires: 0", b"Retry-After: 1", b"Date: x")] + [
     trailer(b"X-A: 1", KEPT),
     trailer(b"x_a: 1", Passed(reuse=True, trailers=((b"x_a", b"1"),))),
+    *[answer(f"trailer of {size} bytes", OK + CHUNKED + b"\r\n5\r\nhello\r\n0\r\nx: "
+             + b"b" * size + b"\r\n\r\n", Passed(reuse=True, trailers=((b"x", b"b" * size),)))
+      for size in AROUND if size < 16_000],
     *[trailer(line, Cut()) for line in (
         b"x-a : 1", b" x-a: 1", b"x-a: 1\r\n b", b"x-a", b": 1", b":status: 200", b"x-a: \x00",
         b"x-a: a\rb", b"x-a: a\nb", b"x a: 1")],
@@ -243,6 +246,8 @@ FIELDS = [field(b"x-a: a" + bytes([byte]) + b"b") for byte in CONTROLS if byte !
     field(b"X-A: \x80\xff", Passed(reuse=True, has={b"x-a": b"\x80\xff"})),
     field(b"X-A:", Passed(reuse=True, has={b"x-a": b""})),
     field(b"\r\n".join(b"x-%d: 1" % n for n in range(101))),
+    *[answer(f"field of {size} bytes", OK + LENGTH + b"x-a: " + b"b" * size + b"\r\n\r\nhello",
+             Passed(reuse=True, has={b"x-a": b"b" * size})) for size in AROUND],
     field(b"x-a: " + b"b" * 40_000), field(b"x-a: " + b"b" * 1_000_000),
     field(b"Keep-Alive: timeout=5", Passed(reuse=True, lacks=(b"keep-alive",))),
     field(b"Proxy-Connection: close", Passed(reuse=True, lacks=(b"proxy-connection",))),

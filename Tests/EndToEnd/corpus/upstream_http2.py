@@ -2,7 +2,7 @@
 
 from edge import frames as h2
 
-from .bytes1 import CONTROLS, told
+from .bytes1 import AROUND, CONTROLS, told
 from .outcomes import Case, Cut, Overrun, Passed, Refused
 from .upstream_http1 import Answer, end, reset
 
@@ -75,6 +75,8 @@ FIELDS = [with_field(b"x-a", b"b" + bytes([byte]) + b"c") for byte in CONTROLS i
     with_field(b"x-a", b"\x80\xff", Passed(has={b"x-a": b"\x80\xff"})),
     with_field(b"x_a", b"b", Passed(has={b"x_a": b"b"})),
     with_field(b"trailer", b"x", Passed()),
+    *[answer(f"field of {size} bytes", together(head(STATUS, (b"x-a", b"b" * size)), HELLO),
+             outcome=Passed(has={b"x-a": b"b" * size})) for size in AROUND],
     answer("fields too many", head(STATUS, *[(b"x-%d" % n, b"y") for n in range(101)]), HELLO),
     answer("fields too large", head(STATUS, *[(b"x-%d" % n, b"y" * 5_000) for n in range(8)]),
            HELLO),
