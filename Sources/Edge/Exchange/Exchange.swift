@@ -91,6 +91,8 @@ struct Exchange: ~Copyable {
     /// Some byte of a response arrived on the current attempt.
     var hasResponseBytes = false
     var informational = 0
+    /// The upstream has asked for the content that the client announced by Expect.
+    var wasContinued = false
     /// The response's content goes through `response` (HTTP/2 clients, and only if there is any).
     var hasOutlet = false
     /// Reading from the client, or from the upstream, waits for the other side.

@@ -191,6 +191,13 @@ enum Socket {
         try check(fcntl(descriptor, F_DUPFD_CLOEXEC, 0), "fcntl")
     }
 
+    /// Makes the close of a TCP connection a reset; what was not sent by then is lost.
+    static func resetOnClose(_ descriptor: Int32) {
+        var value = linger(l_onoff: 1, l_linger: 0)
+        let size = socklen_t(MemoryLayout<linger>.size)
+        _ = unsafe setsockopt(descriptor, SOL_SOCKET, SO_LINGER, &value, size)
+    }
+
     static func close(_ descriptor: Int32) { _ = Glibc.close(descriptor) }
 
     /// The address a socket is bound to.

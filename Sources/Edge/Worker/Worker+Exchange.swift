@@ -61,7 +61,14 @@ extension Worker {
         if front[].isSecure, !isAuthorityCovered(front, head) {
             return refuse(exchange, 421, .misdirected, "the certificate is for another host")
         }
+        if head[].method == .trace, exchange[].requestProgress != .received {
+            // RFC 9110 §9.3.8: the client must not send any; who does hopes to be misread.
+            return refuse(exchange, 400, .requestError, "TRACE with content")
+        }
         let snapshot = state[].snapshot
+        // What a route finds are slices of the head's text, which moves when it grows: room for the
+        // id, which is part of a host name, and for the target comes before.
+        head[].text.ensureRoom(Int(head[].target.count) + Limits.hostBytes + 1)
         let decision = snapshot.routes.route(head[], scratch: &state[].routing)
         switch decision {
         case .refused(let status, let reason):
@@ -70,7 +77,6 @@ extension Worker {
         case .matched(let match):
             let runtime = snapshot.runtimes[match.route]
             exchange[].policy = runtime.policy
-            head[].text.ensureRoom(match.id.count + match.target.count)
             exchange[].id = head[].append(match.id)
             if match.target.count != Int(head[].target.count)
                 || !match.target.equals(head[].bytes(head[].target))
@@ -186,6 +192,8 @@ extension Worker {
     func requestEnded(_ exchange: Ref<Exchange>, trailers: Ref<Head>?) {
         exchange[].requestProgress = .received
         if let trailers {
+            Forwarding.prepareTrailers(
+                &trailers[], underscores: state[].snapshot.front.underscores)
             if exchange[].requestTrailers == nil {
                 exchange[].requestTrailers = trailers
             } else {

@@ -17,7 +17,10 @@ extension Worker {
         }
         guard let front = fronts[].resolve(exchange[].front), head[].status != 101 else { return }
         // 100 is for those who asked for it, and of no use once the request is complete.
-        if head[].status == 100, !exchange[].head[].expectsContinue { return }
+        if head[].status == 100 {
+            exchange[].wasContinued = true
+            if !exchange[].head[].expectsContinue { return }
+        }
         Forwarding.prepareResponse(&head[])
         if exchange[].stream != 0 {
             front[].session?.submitInformational(exchange[].stream, head[])
@@ -287,6 +290,11 @@ extension Worker {
             front[].closesAfterOutput = true
             front[].closesAbruptly = true
             front[].reading = .discarding
+            // Where the close is the content's end, and no TLS tells one close from another, only a
+            // reset says that something is missing.
+            if exchange[].responseFraming == .untilClose, front[].transport.tls == nil {
+                Socket.resetOnClose(front[].transport.descriptor)
+            }
             endExchange(exchange)
             markDirty(front)
         }

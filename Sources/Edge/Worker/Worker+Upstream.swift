@@ -294,8 +294,14 @@ extension Worker {
             restShared(upstream)
         } else {
             upstream[].isReadPaused = false
+            // A host that answered before it had the content, or `Expect` by a final response, may
+            // not take what still comes for a part of the request.
+            let hasSkipped =
+                upstream[].buffered > 0
+                || exchange[].head[].expectsContinue && exchange[].head[].framing != .none
+                    && !exchange[].wasContinued
             let canServe =
-                upstream[].isPersistent && isWhole && upstream[].reading == .idle
+                upstream[].isPersistent && isWhole && upstream[].reading == .idle && !hasSkipped
                 && upstream[].input.isEmpty && !upstream[].isDraining && pool[].isInTable
                 && !state[].isDraining && !pool[].record[].isRetired.load(ordering: .relaxed)
                 && pool[].record[].starving.load(ordering: .relaxed) & ~workerBit == 0
