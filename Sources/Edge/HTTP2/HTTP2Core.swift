@@ -82,13 +82,14 @@ struct HTTP2Core: ~Copyable {
             return code
         }
         self.head = nil
+        let event: HTTP2Event
         if reader.section == .trailers {
-            events.append(.trailers(stream: stream, owner: owner, head: head))
+            event = .trailers(stream: stream, owner: owner, head: head)
         } else {
             idleFrames = 0
-            events.append(
-                .head(stream: stream, owner: owner, head: head, endsStream: endsStream))
+            event = .head(stream: stream, owner: owner, head: head, endsStream: endsStream)
         }
+        if !events.append(event) { heads[].give(head) }
         return nil
     }
 }

@@ -87,6 +87,7 @@ extension Worker {
             upstream[].session = HTTP2Session(
                 role: .client, settings: HTTP2Settings(), pool: buffers, heads: heads,
                 memory: http2)
+            guard upstream[].session != nil else { return dialFailed(upstream, .internalError) }
             counters.open(.upstreamHTTP2)
             markDirty(upstream)
             return
