@@ -429,7 +429,10 @@ extension Worker {
         guard upstream[].isOpen || upstream[].phase == .handshaking else { return }
         if upstream[].session != nil { return flushUpstreamHTTP2(upstream) }
         let outcome = upstream[].flush()
-        if case .failed = outcome, upstream[].phase == .ready {
+        if case .failed = outcome {
+            if upstream[].phase == .handshaking {
+                return dialFailed(upstream, .connectionTerminated)
+            }
             // The answer may have been sent before the connection broke: reading tells.
             upstream[].transport.noteReadable(endsSoon: true)
             return readUpstream(upstream)
