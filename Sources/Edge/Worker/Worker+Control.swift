@@ -34,7 +34,7 @@ extension Worker {
             }
         }
         for socket in listening {
-            try? listen(ListeningSocket(listener: socket.listener, descriptor: socket.descriptor))
+            listen(ListeningSocket(listener: socket.listener, descriptor: socket.descriptor))
         }
     }
 
