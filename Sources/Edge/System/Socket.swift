@@ -67,6 +67,7 @@ enum Socket {
             return descriptor
         } catch {
             close(descriptor)
+            removeSocketFile(path)
             throw error
         }
     }

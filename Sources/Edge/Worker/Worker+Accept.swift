@@ -3,9 +3,15 @@
 extension Worker {
     /// Accepts from a socket from now on; without kernel memory to poll it, a moment later.
     func listen(_ socket: ListeningSocket) {
-        state[].listening.append(socket)
+        let place =
+            state[].listening.firstIndex { $0.descriptor < 0 } ?? state[].listening.count
+        if place < state[].listening.count {
+            state[].listening[place] = socket
+        } else {
+            state[].listening.append(socket)
+        }
         guard !state[].isAcceptPaused else { return }
-        if !poll(listener: state[].listening.count - 1) { pauseAccepting() }
+        if !poll(listener: place) { pauseAccepting() }
     }
 
     private func poll(listener place: Int) -> Bool {
