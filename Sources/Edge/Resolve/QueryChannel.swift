@@ -282,7 +282,8 @@ final class QueryChannel {
         }
         var address = SocketAddress(storage)
         address.port = 0
-        return address.family == .unix ? nil : address
+        // Resolvers that block a name answer so.
+        return address.family == .unix || address.isUnspecified ? nil : address
     }
 }
 
