@@ -55,6 +55,8 @@ struct FrontConnection: ~Copyable {
     var closesAfterOutput = false
     /// The end of the output is not the end of the message: close without TLS's farewell.
     var closesAbruptly = false
+    /// TLS's farewell is among the output, or sent.
+    var hasSaidFarewell = false
 
     /// What had been sent when the deadline for writing was last set: progress moves it.
     var bytesOutAtDeadline: UInt64 = 0
