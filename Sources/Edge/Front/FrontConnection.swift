@@ -57,6 +57,8 @@ struct FrontConnection: ~Copyable {
     var closesAfterOutput = false
     /// The end of the output is not the end of the message: close without TLS's farewell.
     var closesAbruptly = false
+    /// TLS's farewell is among the output, or sent.
+    var hasSaidFarewell = false
 
     /// What the client had taken when the deadline for writing was last set.
     var takenAtDeadline: UInt64 = 0

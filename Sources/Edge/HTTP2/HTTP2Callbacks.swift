@@ -223,24 +223,28 @@ func onReadOutlet(
     var wanted = NGHTTP2_DATA_FLAG_NO_COPY.rawValue
     if hasEnded, count == waiting {
         wanted |= NGHTTP2_DATA_FLAG_EOF.rawValue
-        if let trailers = outlet[].trailers,
-            unsafe submitTrailers(session, stream, trailers, core[].memory)
-        {
-            wanted |= NGHTTP2_DATA_FLAG_NO_END_STREAM.rawValue
+        if let trailers = outlet[].trailers {
+            switch unsafe submitTrailers(session, stream, trailers, core[].memory) {
+            case .some(true): wanted |= NGHTTP2_DATA_FLAG_NO_END_STREAM.rawValue
+            case .some(false): break
+            case .none: return Int(NGHTTP2_ERR_CALLBACK_FAILURE.rawValue)
+            }
         }
     }
     unsafe flags.pointee = wanted
     return count
 }
 
-/// Queues the trailer section behind the last DATA frame; false when nothing is left of it.
+/// Queues the trailer section behind the last DATA frame; false when nothing is left of it, nil
+/// when the session cannot go on.
 private func submitTrailers(
     _ session: OpaquePointer?, _ stream: Int32, _ head: Ref<Head>, _ memory: Ref<HTTP2Memory>
-) -> Bool {
+) -> Bool? {
     var list = HTTP2FieldList(memory)
     list.addLines(head[])
     guard list.count > 0 else { return false }
-    return unsafe nghttp2_submit_trailer(session, stream, list.base, list.count) == 0
+    let code = unsafe nghttp2_submit_trailer(session, stream, list.base, list.count)
+    return nghttp2_is_fatal(code) != 0 ? nil : code == 0
 }
 
 private func onSendData(

@@ -109,12 +109,13 @@ struct HTTP2Core: ~Copyable {
             return code
         }
         self.head = nil
+        let event: HTTP2Event
         if reader.section == .trailers {
-            events.append(.trailers(stream: stream, owner: owner, head: head))
+            event = .trailers(stream: stream, owner: owner, head: head)
         } else {
-            events.append(
-                .head(stream: stream, owner: owner, head: head, endsStream: endsStream))
+            event = .head(stream: stream, owner: owner, head: head, endsStream: endsStream)
         }
+        if !events.append(event) { heads[].give(head) }
         return nil
     }
 }

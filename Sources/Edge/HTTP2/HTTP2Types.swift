@@ -39,6 +39,8 @@ struct HTTP2Failure: Error, Equatable {
     /// nghttp2's negative error number, for diagnostics.
     let code: Int32
 
+    var isOutOfMemory: Bool { code == NGHTTP2_ERR_NOMEM.rawValue }
+
     /// Whose doing it was, in a few words.
     var reason: StaticString {
         switch code {

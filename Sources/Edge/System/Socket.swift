@@ -67,6 +67,7 @@ enum Socket {
             return descriptor
         } catch {
             close(descriptor)
+            removeSocketFile(path)
             throw error
         }
     }
@@ -201,26 +202,16 @@ enum Socket {
     static func close(_ descriptor: Int32) { _ = Glibc.close(descriptor) }
 
     /// The address a socket is bound to.
-    static func localAddress(_ descriptor: Int32) -> SocketAddress {
-        unsafe name(descriptor) { unsafe getsockname($0, $1, $2) }
-    }
-
-    static func peerAddress(_ descriptor: Int32) -> SocketAddress {
-        unsafe name(descriptor) { unsafe getpeername($0, $1, $2) }
-    }
-
-    private static func name(
-        _ descriptor: Int32,
-        _ call: (Int32, UnsafeMutablePointer<sockaddr>, UnsafeMutablePointer<socklen_t>) -> Int32
-    ) -> SocketAddress {
+    static func localAddress(_ descriptor: Int32) throws(SystemFailure) -> SocketAddress {
         var storage = sockaddr_storage()
         var length = socklen_t(MemoryLayout<sockaddr_storage>.size)
         let result = unsafe withUnsafeMutablePointer(to: &storage) { pointer in
-            unsafe call(
+            unsafe getsockname(
                 descriptor,
                 UnsafeMutableRawPointer(pointer).assumingMemoryBound(to: sockaddr.self), &length)
         }
-        return result == 0 ? SocketAddress(storage) : .unix
+        _ = try check(result, "getsockname")
+        return SocketAddress(storage)
     }
 
     private static func set(

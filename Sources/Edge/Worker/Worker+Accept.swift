@@ -1,11 +1,28 @@
 // Taking connections in, and not taking them.
 
 extension Worker {
-    func listen(_ socket: ListeningSocket) throws(SystemFailure) {
-        let place = state[].listening.count
-        try loop[].poller.add(
-            socket.descriptor, .listener, Token(.listener, slot: UInt32(place)))
-        state[].listening.append(socket)
+    /// Accepts from a socket from now on; without kernel memory to poll it, a moment later.
+    func listen(_ socket: ListeningSocket) {
+        let place =
+            state[].listening.firstIndex { $0.descriptor < 0 } ?? state[].listening.count
+        if place < state[].listening.count {
+            state[].listening[place] = socket
+        } else {
+            state[].listening.append(socket)
+        }
+        guard !state[].isAcceptPaused else { return }
+        if !poll(listener: place) { pauseAccepting() }
+    }
+
+    private func poll(listener place: Int) -> Bool {
+        let descriptor = state[].listening[place].descriptor
+        guard descriptor >= 0 else { return true }
+        do throws(SystemFailure) {
+            try loop[].poller.add(descriptor, .listener, Token(.listener, slot: UInt32(place)))
+            return true
+        } catch {
+            return false
+        }
     }
 
     func acceptAll(_ place: Int) {
@@ -126,9 +143,8 @@ extension Worker {
     func resumeAccepting() {
         guard state[].isAcceptPaused else { return }
         state[].isAcceptPaused = false
-        for (place, socket) in state[].listening.enumerated() where socket.descriptor >= 0 {
-            try? loop[].poller.add(
-                socket.descriptor, .listener, Token(.listener, slot: UInt32(place)))
+        for place in state[].listening.indices where !poll(listener: place) {
+            return pauseAccepting()
         }
     }
 

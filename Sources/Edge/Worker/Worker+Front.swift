@@ -178,12 +178,16 @@ extension Worker {
     /// A client that is still sending would meet a reset that destroys the answer in its buffer, so
     /// its bytes are read for a moment longer (RFC 9112 §9.6).
     private func finishClosing(_ front: Ref<FrontConnection>) {
+        // TLS's farewell is output too, for which there may be no room at once.
+        if front[].transport.tls != nil, !front[].closesAbruptly, !front[].hasSaidFarewell {
+            front[].hasSaidFarewell = true
+            front[].transport.tls?.closeNotify()
+            return frontFlushed(front, front[].flush())
+        }
         if front[].closesAbruptly || front[].spoken == .http2 || front[].reading != .discarding {
             return closeFront(front)
         }
         guard front[].deadlineKind != .linger else { return }
-        front[].transport.tls?.closeNotify()
-        _ = front[].flush()
         Socket.shutdownWriting(front[].transport.descriptor)
         setDeadline(front, .linger, .seconds(2))
         front[].isReadPaused = false
@@ -247,7 +251,7 @@ extension Worker {
         front[].spoken = .closed
         cutExchanges(of: front, reason: .clientGone)
         loop[].timers.cancel(&front[].deadline)
-        if hadTLS, !front[].closesAbruptly, front[].output.isEmpty {
+        if hadTLS, !front[].closesAbruptly, !front[].hasSaidFarewell, front[].output.isEmpty {
             front[].transport.tls?.closeNotify()
             _ = front[].flush()
         }
@@ -295,6 +299,8 @@ extension Worker {
     func cutExchanges(of front: Ref<FrontConnection>, reason: ErrorReason) {
         while let exchange = exchanges[].resolve(front[].firstExchange) {
             if exchange[].responseProgress != .complete {
+                // A farewell would make of what was sent a whole message (RFC 9112 §9.8).
+                if exchange[].responseProgress != .none { front[].closesAbruptly = true }
                 exchange[].record.error = reason
                 if exchange[].record.status == 0 { exchange[].record.status = 499 }
             }

@@ -8,6 +8,7 @@ extension Worker {
         settings.enableConnectProtocol = false
         front[].session = HTTP2Session(
             role: .server, settings: settings, pool: buffers, heads: heads, memory: http2)
+        guard front[].session != nil else { return closeFront(front) }
         counters.open(.frontHTTP2)
         markDirty(front)
         front[].idleSince = loop[].now

@@ -87,6 +87,7 @@ extension Worker {
             upstream[].session = HTTP2Session(
                 role: .client, settings: HTTP2Settings(), pool: buffers, heads: heads,
                 memory: http2)
+            guard upstream[].session != nil else { return dialFailed(upstream, .internalError) }
             counters.open(.upstreamHTTP2)
             markDirty(upstream)
             return
@@ -435,7 +436,10 @@ extension Worker {
         guard upstream[].isOpen || upstream[].phase == .handshaking else { return }
         if upstream[].session != nil { return flushUpstreamHTTP2(upstream) }
         let outcome = upstream[].flush()
-        if case .failed = outcome, upstream[].phase == .ready {
+        if case .failed = outcome {
+            if upstream[].phase == .handshaking {
+                return dialFailed(upstream, .connectionTerminated)
+            }
             // The answer may have been sent before the connection broke: reading tells.
             upstream[].transport.noteReadable(endsSoon: true)
             return readUpstream(upstream)

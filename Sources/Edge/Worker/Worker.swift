@@ -103,7 +103,7 @@ final class Worker {
         scratch = .allocate(Scratch())
         try loop[].poller.add(mailbox.descriptor, .readable, Token(.mailbox))
         for socket in seed.listening {
-            try listen(ListeningSocket(listener: socket.listener, descriptor: socket.descriptor))
+            listen(ListeningSocket(listener: socket.listener, descriptor: socket.descriptor))
         }
     }
 
