@@ -217,8 +217,15 @@ def test_an_answer_before_the_body_was_sent(pair):
         with pair.edge.http2() as client:
             stream = client.start("POST", target, end=False)
             client.until(lambda: client.streams[stream].body, 10, "the early answer")
-            client.send(stream, b"0123456789", end=True)
-            assert client.finish(stream).body == b"early"
+            if pair.kind.startswith("h2"):
+                # This service ends its answer only when it has read the request.
+                client.send(stream, b"0123456789", end=True)
+                assert client.finish(stream).body == b"early"
+            else:
+                # The rest is not wanted, says the proxy, and the answer is whole (RFC 9113 §8.1).
+                client.until(lambda: client.streams[stream].error is not None, 10, "RST_STREAM")
+                assert client.streams[stream].complete and client.streams[stream].error == 0
+                assert client.streams[stream].body == b"early"
     assert pair("/hello").status == 200
 
 

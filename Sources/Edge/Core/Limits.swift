@@ -1,6 +1,6 @@
 // The whole resource policy of the process: every bound, with its unit and its reason.
 
-/// Bounds that are not configuration.
+/// Bounds that are not configuration; those against floods stand in `FloodLimits.swift`.
 ///
 /// What an operator tunes stands in `Config/Configuration.swift`.
 enum Limits {
@@ -26,6 +26,12 @@ enum Limits {
     static let eventsPerPoll = 512
     /// Connections accepted per wake-up, so that an accept storm does not starve live connections.
     static let acceptsPerWakeup = 64
+    /// Streams assumed to be allowed before an HTTP/2 peer's SETTINGS arrive (RFC 9113 §6.5.2).
+    static let presumedStreams = 100
+    /// Octets serialised into one HTTP/2 output queue at most, whatever the caller asks for.
+    static let http2WriteBytes = 512 * 1024
+    /// Free blocks of nghttp2's that one worker keeps for reuse.
+    static let http2PooledBytes = 8 * 1024 * 1024
     /// Attempts to deliver one request, the first included.
     static let attempts = 3
     /// Informational responses forwarded per exchange; a flood of them ends it with 502.

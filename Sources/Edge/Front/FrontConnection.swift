@@ -68,8 +68,6 @@ struct FrontConnection: ~Copyable {
     var isReadPaused = false
     var isDirty = false
     var isReady = false
-    var isDraining = false
-    var hasSentShutdown = false
     var requests: UInt64 = 0
     /// What the last request was given in forwarding fields.
     var forwarded = ForwardedFields()

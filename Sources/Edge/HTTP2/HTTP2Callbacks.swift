@@ -8,7 +8,6 @@ func makeHTTP2Callbacks() -> OpaquePointer {
     guard unsafe nghttp2_session_callbacks_new(&made) == 0, let callbacks = unsafe made else {
         preconditionFailure("no memory for HTTP/2 callbacks")
     }
-    unsafe nghttp2_session_callbacks_set_on_begin_frame_callback(callbacks, onBeginFrame)
     unsafe nghttp2_session_callbacks_set_on_begin_headers_callback(callbacks, onBeginHeaders)
     unsafe nghttp2_session_callbacks_set_on_header_callback(callbacks, onHeader)
     unsafe nghttp2_session_callbacks_set_on_invalid_header_callback(callbacks, onInvalidHeader)
@@ -41,26 +40,12 @@ private func category(_ frame: UnsafePointer<nghttp2_frame>?) -> nghttp2_headers
 
 private let frameData = UInt8(0)
 private let frameHeaders = UInt8(1)
+private let frameReset = UInt8(3)
 private let frameSettings = UInt8(4)
 private let framePing = UInt8(6)
 private let frameGoAway = UInt8(7)
-private let frameContinuation = UInt8(9)
 private let flagEndStream = UInt8(1)
 private let flagAck = UInt8(1)
-
-private func onBeginFrame(
-    _: OpaquePointer?, _ hd: UnsafePointer<nghttp2_frame_hd>?, _ user: UnsafeMutableRawPointer?
-) -> Int32 {
-    guard let hd = unsafe hd else { return 0 }
-    let type = unsafe hd.pointee.type
-    if type == frameHeaders || type == frameContinuation { return 0 }
-    if unsafe type == frameData && (hd.pointee.length > 0 || hd.pointee.flags & flagEndStream != 0)
-    {
-        return 0
-    }
-    unsafe core(user)[].idleFrames &+= 1
-    return 0
-}
 
 private func onBeginHeaders(
     _: OpaquePointer?, _ frame: UnsafePointer<nghttp2_frame>?, _ user: UnsafeMutableRawPointer?
@@ -116,6 +101,15 @@ private func onFrame(
         let mark = unsafe nghttp2_session_get_stream_user_data(session, hd.stream_id)
         unsafe core[].events.append(.end(stream: hd.stream_id, owner: StreamMark.owner(mark)))
     case frameHeaders: unsafe finishHead(session, hd, core)
+    case frameReset:
+        // A stream that is still there has not been answered in full. NO_ERROR says that the rest
+        // of an early answer's request is not wanted, and a service may refuse as it likes.
+        guard core[].role == .server, let frame = unsafe frame else { return 0 }
+        let reset = unsafe UnsafeRawPointer(frame).assumingMemoryBound(to: nghttp2_rst_stream.self)
+        let mark = unsafe nghttp2_session_get_stream_user_data(session, hd.stream_id)
+        if unsafe mark != nil, unsafe reset.pointee.error_code != HTTP2Code.noError {
+            core[].meter.budget.note(.cancelledStream)
+        }
     case frameSettings where hd.flags & flagAck == 0: core[].events.append(.settings)
     case framePing where hd.flags & flagAck != 0: core[].events.append(.pingAcknowledged)
     case frameGoAway:
@@ -146,14 +140,12 @@ private func finishHead(_ session: OpaquePointer?, _ hd: nghttp2_frame_hd, _ cor
     }
 }
 
-/// nghttp2 resets the stream or ends the connection by itself; only the count is ours.
+/// nghttp2 resets the stream or ends the connection by itself.
 private func onInvalidFrame(
     _: OpaquePointer?, _ frame: UnsafePointer<nghttp2_frame>?, _: Int32,
     _ user: UnsafeMutableRawPointer?
 ) -> Int32 {
-    let core = unsafe core(user)
-    core[].streamFaults &+= 1
-    if unsafe header(frame).type == frameHeaders { core[].dropHead() }
+    if unsafe header(frame).type == frameHeaders { unsafe core(user)[].dropHead() }
     return 0
 }
 
@@ -165,7 +157,6 @@ private func onData(
     let core = unsafe core(user)
     let mark = unsafe nghttp2_session_get_stream_user_data(session, stream)
     core[].arrived &+= count
-    core[].idleFrames = 0
     unsafe core[].events.append(
         .data(
             stream: stream, owner: StreamMark.owner(mark), bytes: Bytes(data, count: count)))
@@ -180,12 +171,11 @@ private func onClose(
     let mark = unsafe nghttp2_session_get_stream_user_data(session, stream)
     guard unsafe mark != nil else { return 0 }
     core[].openStreams &-= 1
-    if code == HTTP2Code.noError, core[].streamFaults > 0 { core[].streamFaults &-= 1 }
+    if code == HTTP2Code.noError { core[].meter.budget.credit() }
     var owner = Token.none
     if let outlet = unsafe StreamMark.outlet(mark) {
         owner = outlet[].owner
-        outlet[].stream = 0
-        outlet[].isDeferred = false
+        core[].forget(outlet)
     }
     core[].events.append(.closed(stream: stream, owner: owner, code: code))
     return 0
@@ -235,7 +225,7 @@ private func submitTrailers(
 }
 
 private func onSendData(
-    _: OpaquePointer?, _ frame: UnsafeMutablePointer<nghttp2_frame>?,
+    _ session: OpaquePointer?, _ frame: UnsafeMutablePointer<nghttp2_frame>?,
     _ prefix: UnsafePointer<UInt8>?, _ count: Int, _: UnsafeMutablePointer<nghttp2_data_source>?,
     _ user: UnsafeMutableRawPointer?
 ) -> Int32 {
@@ -244,7 +234,7 @@ private func onSendData(
         let outlet = core[].sending
     else { return NGHTTP2_ERR_CALLBACK_FAILURE.rawValue }
     core[].sending = nil
-    core[].idleFrames = 0
+    core[].meter.sentData()
     let before = outlet[].queue.count
     // One check for room: 9 octets of frame header, then the content. Padding is never chosen.
     unsafe copyMemory(output.pointee.reserve(9 + count), prefix, 9)
@@ -254,9 +244,14 @@ private func onSendData(
         outlet[].queue.consume(count)
     }
     let after = before - count
+    if after > 0, count < Limits.tinyWindow { core[].meter.budget.note(.tinyWindow) }
     let hasCrossed = before >= Limits.lowWater && after < Limits.lowWater
     if !outlet[].hasEnded, hasCrossed || after == 0 {
         core[].events.append(.drained(stream: outlet[].stream, owner: outlet[].owner))
+    }
+    // The fifth octet of a frame holds its flags.
+    if outlet[].resetsAtEnd, unsafe prefix[4] & flagEndStream != 0 {
+        unsafe core[].resetUnwanted(session, outlet)
     }
     return unsafe output.pointee.count >= core[].outputLimit ? NGHTTP2_ERR_PAUSE.rawValue : 0
 }

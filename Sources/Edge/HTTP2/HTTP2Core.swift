@@ -20,19 +20,23 @@ struct HTTP2Core: ~Copyable {
     var openStreams = 0
     /// Content delivered by the `receive` under way.
     var arrived = 0
-    var idleFrames = 0
-    var streamFaults = 0
+    var meter: FrameMeter
     var hasGoneAway = false
+    /// GOAWAY was submitted because of a flood.
+    var hasEndedFlood = false
     /// nghttp2 reported an error after which it must not be called.
     var hasFailed = false
     /// Where `write` puts frames, while it runs.
     var output: UnsafeMutablePointer<ByteQueue>?
     var outputLimit = 0
+    /// Streams whose outlet has `resetsAtEnd`.
+    var unwanted = 0
     /// The outlet of the DATA frame under way.
     var sending: Ref<StreamOutlet>?
 
     init(role: HTTP2Role, heads: Ref<HeadPool>, memory: Ref<HTTP2Memory>) {
         self.role = role
+        meter = FrameMeter(role)
         self.heads = heads
         self.memory = memory
         events = HTTP2EventQueue(memory: memory)
@@ -59,6 +63,25 @@ struct HTTP2Core: ~Copyable {
         self.head = nil
     }
 
+    /// An outlet's stream is gone, or does not need it any more.
+    @inline(__always)
+    mutating func forget(_ outlet: Ref<StreamOutlet>) {
+        outlet[].stream = 0
+        outlet[].isDeferred = false
+        guard outlet[].resetsAtEnd else { return }
+        outlet[].resetsAtEnd = false
+        unwanted -= 1
+    }
+
+    /// END_STREAM was sent on a stream whose other half is not wanted (RFC 9113 §8.1).
+    mutating func resetUnwanted(_ session: OpaquePointer?, _ outlet: Ref<StreamOutlet>) {
+        outlet[].resetsAtEnd = false
+        unwanted -= 1
+        meter.willReset()
+        unsafe nghttp2_submit_rst_stream(
+            session, UInt8(NGHTTP2_FLAG_NONE.rawValue), outlet[].stream, HTTP2Code.noError)
+    }
+
     mutating func beginHead(_ stream: Int32, _ section: HTTP2HeadReader.Section) {
         dropHead()
         head = heads[].take()
@@ -78,14 +101,12 @@ struct HTTP2Core: ~Copyable {
         guard let head, headStream == stream else { return nil }
         if let code = reader.finish(&head[], endsStream: endsStream) {
             dropHead()
-            streamFaults += 1
             return code
         }
         self.head = nil
         if reader.section == .trailers {
             events.append(.trailers(stream: stream, owner: owner, head: head))
         } else {
-            idleFrames = 0
             events.append(
                 .head(stream: stream, owner: owner, head: head, endsStream: endsStream))
         }

@@ -17,6 +17,7 @@ struct HTTP2Session: ~Copyable {
     private let core: Ref<HTTP2Core>
     private let handle: OpaquePointer
     private let memory: Ref<HTTP2Memory>
+    private static var resetType: UInt8 { 3 }
 
     /// A session with SETTINGS and the connection's window update ready to be written.
     init(
@@ -78,20 +79,44 @@ struct HTTP2Session: ~Copyable {
     ///
     /// Throws when the connection must be closed without another word. Lesser errors of the peer
     /// become RST_STREAM or GOAWAY in the next `write`; after the latter `isFinished` turns true.
-    mutating func receive(_ input: Bytes) throws(HTTP2Failure) {
+    /// A flood (`oddities.flood`) is not even looked at.
+    mutating func receive(_ input: Bytes, now: Instant) throws(HTTP2Failure) {
         guard !core[].hasFailed, !input.isEmpty else { return }
+        core[].meter.read(input, now: now)
+        if endsFlood() { return }
         core[].arrived = 0
         let taken = unsafe nghttp2_session_mem_recv(handle, input.base, input.count)
         if taken < 0 { throw fail(Int32(truncatingIfNeeded: taken)) }
         let arrived = core[].arrived
         if arrived > 0 { unsafe nghttp2_session_consume_connection(handle, arrived) }
-        if core[].idleFrames > Limits.idleFrames || core[].streamFaults > Limits.streamFaults {
+        _ = endsFlood()
+    }
+
+    /// Says goodbye to a peer that has used up its budget of oddities; true if it has.
+    @inline(__always)
+    private mutating func endsFlood() -> Bool {
+        guard core[].meter.budget.flood != nil else { return false }
+        if !core[].hasEndedFlood {
+            core[].hasEndedFlood = true
             terminate(code: HTTP2Code.enhanceYourCalm)
         }
+        return true
     }
+
+    /// The oddities of this connection, and whether they have become a flood.
+    var oddities: OddityBudget {
+        get { core[].meter.budget }
+        nonmutating _modify { yield &core[].meter.budget }
+    }
+
+    /// The peer owes the rest of its preface, of a frame or of a head.
+    var awaitsRest: Bool { core[].meter.awaitsRest }
 
     private func fail(_ code: Int32) -> HTTP2Failure {
         core[].hasFailed = true
+        if code == NGHTTP2_ERR_FLOODED.rawValue {
+            core[].meter.budget.note(.unreadAcknowledgements)
+        }
         return HTTP2Failure(code: code)
     }
 
@@ -137,11 +162,28 @@ struct HTTP2Session: ~Copyable {
                     break
                 }
                 unsafe place.pointee.append(Bytes(frame, count: count))
+                // The fourth octet is the frame's type (RFC 9113 §4.1).
+                if unsafe count > 3 && frame[3] == HTTP2Session.resetType {
+                    core[].meter.sentReset()
+                }
+                if core[].unwanted > 0 { unsafe noteEnd(Bytes(frame, count: count)) }
             }
             unsafe core[].output = nil
         }
         if failure < 0 { throw fail(Int32(truncatingIfNeeded: failure)) }
-        return out.count >= most && wantsWrite
+        let isFlood = endsFlood()
+        return (out.count >= most || isFlood) && wantsWrite
+    }
+
+    /// Looks whether a frame that was written ended a stream whose other half is not wanted.
+    @inline(never)
+    private func noteEnd(_ frame: Bytes) {
+        guard frame.count >= 9, frame[3] == 1, frame[4] & 1 != 0 else { return }
+        var stream: Int32 = 0
+        for index in 5..<9 { stream = stream << 8 | Int32(frame[index]) }
+        let mark = unsafe nghttp2_session_get_stream_user_data(handle, stream)
+        guard let outlet = unsafe StreamMark.outlet(mark), outlet[].resetsAtEnd else { return }
+        unsafe core[].resetUnwanted(handle, outlet)
     }
 
     /// Frames wait for `write`.
@@ -180,10 +222,7 @@ struct HTTP2Session: ~Copyable {
     mutating func detach(_ stream: Int32) {
         guard !core[].hasFailed else { return }
         let mark = unsafe nghttp2_session_get_stream_user_data(handle, stream)
-        if let outlet = unsafe StreamMark.outlet(mark) {
-            outlet[].stream = 0
-            outlet[].isDeferred = false
-        }
+        if let outlet = unsafe StreamMark.outlet(mark) { core[].forget(outlet) }
         guard unsafe mark != nil || core[].role == .client else { return }
         unsafe nghttp2_session_set_stream_user_data(handle, stream, StreamMark.delivered)
     }
@@ -199,7 +238,16 @@ struct HTTP2Session: ~Copyable {
     /// Ends a stream with RST_STREAM (RFC 9113 §6.4); `.closed` follows once it is written.
     mutating func reset(_ stream: Int32, code: UInt32) {
         guard !core[].hasFailed, stream > 0 else { return }
+        core[].meter.willReset()
         unsafe nghttp2_submit_rst_stream(handle, noFlags, stream, code)
+    }
+
+    /// Has a stream reset, with NO_ERROR, once its response is sent: the rest of the request is not
+    /// wanted, and the stream would stay open for it (RFC 9113 §8.1).
+    mutating func refuseRest(_ outlet: Ref<StreamOutlet>) {
+        guard !core[].hasFailed, outlet[].stream != 0, !outlet[].resetsAtEnd else { return }
+        outlet[].resetsAtEnd = true
+        core[].unwanted += 1
     }
 
     /// Opens the stream's window again by octets of content that went on.
@@ -302,6 +350,7 @@ struct HTTP2Session: ~Copyable {
         }
         guard stream > 0 else { return nil }
         core[].openStreams &+= 1
+        core[].meter.sentRequest()
         outlet?[].stream = stream
         return stream
     }
@@ -311,6 +360,7 @@ struct HTTP2Session: ~Copyable {
     /// Sends a PING; `.pingAcknowledged` tells that the peer lives (RFC 9113 §6.7).
     mutating func ping() {
         guard !core[].hasFailed else { return }
+        core[].meter.sentPing()
         unsafe nghttp2_submit_ping(handle, noFlags, nil)
     }
 

@@ -10,7 +10,6 @@ enum Counter: Int, CaseIterable, BitwiseCopyable, Sendable {
     case upstreamHandshakesFull, upstreamHandshakesResumed, upstreamHandshakesFailed
     case upstreamDials, upstreamDialFailures, upstreamReused, upstreamUnpooled
     case streamResetsReceived, streamResetsSent, upstreamResets, goawaysReceived, goawaysSent
-    case floods
     case resolverFailures
     case reloadsSucceeded, reloadsFailed
     case accessLogLines, accessLogDropped, accessLogWriteErrors
@@ -33,7 +32,9 @@ enum CounterLayout {
         retries + Int(RetryVerdict.reusedAndNoBytesAndIdempotent.rawValue) + 1
     }
     static var timeouts: Int { errors + Int(ErrorReason.clientTimeout.rawValue) + 1 }
-    static var durations: Int { timeouts + Int(TimeoutKind.upstreamIdle.rawValue) + 1 }
+    static var oddities: Int { timeouts + Int(TimeoutKind.upstreamIdle.rawValue) + 1 }
+    static var floods: Int { oddities + Int(Oddity.unreadAcknowledgements.rawValue) + 1 }
+    static var durations: Int { floods + Int(Oddity.unreadAcknowledgements.rawValue) + 1 }
     // Closed before opened: a reader that walks upwards never sees more closed than opened.
     static var closed: Int { durations + buckets }
     static var opened: Int { closed + LedgerKind.resolverQuery.rawValue + 1 }
@@ -113,6 +114,14 @@ struct WorkerCounters: BitwiseCopyable, @unchecked Sendable {
 
     @inline(__always)
     func timeout(_ kind: TimeoutKind) { bump(CounterLayout.timeouts &+ Int(kind.rawValue), 1) }
+
+    /// Counts what a connection's peer has done of one kind since it was last asked.
+    func oddity(_ kind: Oddity, _ count: Int) {
+        bump(CounterLayout.oddities &+ Int(kind.rawValue), UInt64(count))
+    }
+
+    /// Counts a connection that was ended because one oddity was too many.
+    func flood(_ kind: Oddity) { bump(CounterLayout.floods &+ Int(kind.rawValue), 1) }
 
     @inline(__always)
     fileprivate func read(_ cell: Int) -> UInt64 {
@@ -201,6 +210,12 @@ struct CounterTotals: Sendable {
     func timeouts(_ kind: TimeoutKind) -> UInt64 {
         cells[CounterLayout.timeouts + Int(kind.rawValue)]
     }
+
+    func oddities(_ kind: Oddity) -> UInt64 {
+        cells[CounterLayout.oddities + Int(kind.rawValue)]
+    }
+
+    func floods(_ kind: Oddity) -> UInt64 { cells[CounterLayout.floods + Int(kind.rawValue)] }
 
     /// Requests that ended with `status`; 0 asks for those outside 100…599.
     func requests(_ version: Version, status: Int) -> UInt64 {

@@ -102,7 +102,18 @@ enum MetricsPage {
         page.begin("edge_goaways_total", .counter, "HTTP/2 GOAWAY frames.")
         page.sample(totals[.goawaysReceived], [("by", "peer")])
         page.sample(totals[.goawaysSent], [("by", "proxy")])
-        page.counter("edge_floods_total", "Connections ended as floods.", totals[.floods])
+        page.begin(
+            "edge_oddities_total", .counter,
+            "What HTTP/2 peers did that is allowed in small numbers, by kind.")
+        for kind in Oddity.allCases {
+            page.sample(totals.oddities(kind), [("kind", kind.name.description)])
+        }
+        page.begin(
+            "edge_floods_total", .counter,
+            "HTTP/2 connections ended as floods, by the oddity that was one too many.")
+        for kind in Oddity.allCases {
+            page.sample(totals.floods(kind), [("kind", kind.name.description)])
+        }
     }
 
     private static func upstream(_ view: MetricsView, _ page: inout MetricsWriter) {

@@ -56,7 +56,6 @@ extension Worker {
         fronts[].forEach { front in
             if front[].session != nil {
                 front[].session?.shutdownNotice()
-                front[].hasSentShutdown = true
                 counters.add(.goawaysSent)
                 markDirty(front)
             }

@@ -234,6 +234,7 @@ extension Worker {
             front[].transport.tls?.closeNotify()
             _ = front[].flush()
         }
+        countOddities(of: &front[].session)
         front[].session = nil
         counters.add(.frontBytesOut, front[].transport.bytesOut)
         front[].transport.close()

@@ -16,14 +16,23 @@ extension Worker {
 
     func receivedHTTP2(_ front: Ref<FrontConnection>, _ bytes: Bytes) {
         do throws(HTTP2Failure) {
-            try front[].session?.receive(bytes)
+            try front[].session?.receive(bytes, now: loop[].now)
         } catch {
-            counters.add(.floods)
             // Whatever nghttp2 has to say, a GOAWAY most of all, is sent before the end.
             front[].closesAfterOutput = true
         }
         handleEvents(front)
-        if front[].spoken != .closed { markDirty(front) }
+        guard front[].spoken != .closed else { return }
+        countOddities(of: &front[].session)
+        markDirty(front)
+    }
+
+    /// Adds what a peer did to the metrics, and once that it became a flood.
+    @inline(__always)
+    func countOddities(of session: inout HTTP2Session?) {
+        guard session?.oddities.hasCounts ?? false else { return }
+        session?.oddities.takeCounts { counters.oddity($0, $1) }
+        if let kind = session?.oddities.takeFlood() { counters.flood(kind) }
     }
 
     private func handleEvents(_ front: Ref<FrontConnection>) {

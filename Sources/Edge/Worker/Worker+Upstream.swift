@@ -362,6 +362,7 @@ extension Worker {
         removeIdle(upstream)
         upstream[].phase = .closed
         loop[].timers.cancel(&upstream[].deadline)
+        countOddities(of: &upstream[].session)
         if let session = upstream[].session.take() {
             _ = consume session
             counters.close(.upstreamHTTP2)

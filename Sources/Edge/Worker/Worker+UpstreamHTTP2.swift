@@ -5,14 +5,16 @@ import Synchronization
 extension Worker {
     func receivedUpstreamHTTP2(_ upstream: Ref<UpstreamConnection>, _ bytes: Bytes) {
         do throws(HTTP2Failure) {
-            try upstream[].session?.receive(bytes)
+            try upstream[].session?.receive(bytes, now: loop[].now)
         } catch {
             handleUpstreamEvents(upstream)
             if upstream[].isOpen { upstreamLost(upstream, .protocolError) }
             return
         }
         handleUpstreamEvents(upstream)
-        if upstream[].isOpen { markDirty(upstream) }
+        guard upstream[].isOpen else { return }
+        countOddities(of: &upstream[].session)
+        markDirty(upstream)
     }
 
     private func handleUpstreamEvents(_ upstream: Ref<UpstreamConnection>) {

@@ -133,36 +133,54 @@ private func written(_ type: UInt8, by wire: HTTP2Wire) throws -> UInt8? {
         #expect(wire.tearDown() == [0, 0, 0])
     }
 
-    @Test("floods end the connection with GOAWAY or failure")
+    @Test("floods end the connection with ENHANCE_YOUR_CALM")
     func floods() throws {
         let request = frame(1, 5, 1, section(plain))
         let lone = frame(1, 1, 1, section(plain))
         let bomb: [UInt8] =
             [0x40, 1, 97, 0x7F, 0xA1, 0x1E] + Array(repeating: 98, count: 4000)
             + Array(repeating: 0xBE, count: 12_000)
-        var floods: [[UInt8]] = []
-        floods.append((0..<5000).flatMap { _ in frame(6, 0, 0, Array(repeating: 0, count: 8)) })
-        floods.append((0..<5000).flatMap { _ in frame(4, 0, 0, []) })
-        floods.append((0..<5000).flatMap { _ in frame(2, 0, 3, [0, 0, 0, 0, 9]) })
-        floods.append(
-            frame(1, 4, 1, section(plain)) + (0..<5000).flatMap { _ in frame(0, 0, 1, []) })
-        floods.append(request + (0..<5000).flatMap { _ in frame(8, 0, 1, [0, 0, 0, 1]) })
-        floods.append(lone + (0..<20).flatMap { _ in frame(9, 0, 1, []) })
-        for (type, payload) in [(3, [0, 0, 0, 8]), (8, [0, 0, 0, 0])] as [(UInt8, [UInt8])] {
-            var flood: [UInt8] = []
-            for stream in 0..<1000 {
-                flood += frame(1, 5, stream * 2 + 1, section(plain))
-                flood += frame(type, 0, stream * 2 + 1, payload)
-            }
-            floods.append(flood)
+        let eight = [UInt8](repeating: 0, count: 8)
+        let open = frame(1, 4, 1, section(plain))
+        func many(_ frame: [UInt8], _ count: Int = 1500) -> [UInt8] {
+            (0..<count).flatMap { _ in frame }
         }
-        for (index, flood) in floods.enumerated() {
-            let wire = HTTP2Wire()
-            wire.feed(opening + flood, wire.server)
-            if wire.server.failure == nil {
-                #expect(try written(7, by: wire) ?? 0 != 0, "flood \(index)")
-                #expect(wire.server.session[].isFinished == true, "flood \(index)")
+        func streams(_ type: UInt8, _ payload: [UInt8]) -> [UInt8] {
+            var bytes: [UInt8] = []
+            for stream in 0..<1000 {
+                bytes += frame(1, 5, stream * 2 + 1, section(plain))
+                bytes += frame(type, 0, stream * 2 + 1, payload)
             }
+            return bytes
+        }
+        let floods: [(Oddity, [UInt8])] = [
+            (.ping, many(frame(6, 0, 0, eight))),
+            (.settings, many(frame(4, 0, 0, []))),
+            (.strayAcknowledgement, many(frame(4, 1, 0, []))),
+            (.strayAcknowledgement, many(frame(6, 1, 0, eight))),
+            (.priority, many(frame(2, 0, 3, [0, 0, 0, 0, 9]))),
+            (.emptyFrame, open + many(frame(0, 0, 1, []))),
+            (.padding, open + many(frame(0, 8, 1, [2, 1, 0, 0]))),
+            (.unknownFrame, many(frame(99, 0, 0, [1]))),
+            (.windowUpdate, request + many(frame(8, 0, 1, [0, 0, 0, 1]))),
+            (.strayReset, request + many(frame(3, 0, 1, [0, 0, 0, 8]))),
+            (.continuation, lone + many(frame(9, 0, 1, []), 20)),
+            (.cancelledStream, streams(3, [0, 0, 0, 8])),
+            (.provokedReset, streams(8, [0x7F, 0xFF, 0xFF, 0xFF])),
+        ]
+        for (kind, flood) in floods {
+            let wire = HTTP2Wire()
+            wire.feed(opening, wire.server)
+            // In pieces, so that frames are cut and what we sent is seen in between.
+            var code: UInt8?
+            for start in stride(from: 0, to: flood.count, by: 1000) {
+                wire.feed(Array(flood[start..<min(start + 1000, flood.count)]), wire.server)
+                code = try written(7, by: wire) ?? code
+            }
+            #expect(wire.server.failure == nil, "\(kind)")
+            #expect(code == UInt8(HTTP2Code.enhanceYourCalm), "\(kind)")
+            #expect(wire.server.session[].isFinished == true, "\(kind)")
+            #expect(wire.server.session[].oddities.flood == kind)
             #expect(wire.tearDown() == [0, 0, 0])
         }
         let wire = HTTP2Wire()

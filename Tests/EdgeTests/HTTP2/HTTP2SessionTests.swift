@@ -256,7 +256,7 @@ import Testing
         queue.removeAll()
         // Half of what was written, cut inside a frame, and no event taken.
         try Array(bytes.prefix(bytes.count / 2)).withBytes { (input) throws(HTTP2Failure) in
-            try wire.server.session[].receive(input)
+            try wire.server.session[].receive(input, now: .zero)
         }
         #expect(wire.heads[].inUse > 0)
         #expect(wire.tearDown() == [0, 0, 0])

@@ -138,7 +138,7 @@ final class HTTP2Wire {
 
     func feed(_ bytes: [UInt8], _ side: Side) {
         bytes.withBytes { input in
-            do throws(HTTP2Failure) { try side.session[].receive(input) } catch {
+            do throws(HTTP2Failure) { try side.session[].receive(input, now: .zero) } catch {
                 side.failure = error
             }
             drain(side)

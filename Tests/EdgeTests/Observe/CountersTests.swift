@@ -8,7 +8,9 @@ import Testing
         #expect(CounterLayout.retries == Counter.allCases.count)
         #expect(CounterLayout.errors - CounterLayout.retries == RetryVerdict.allCases.count)
         #expect(CounterLayout.timeouts - CounterLayout.errors == ErrorReason.allCases.count)
-        #expect(CounterLayout.durations - CounterLayout.timeouts == TimeoutKind.allCases.count)
+        #expect(CounterLayout.oddities - CounterLayout.timeouts == TimeoutKind.allCases.count)
+        #expect(CounterLayout.floods - CounterLayout.oddities == Oddity.allCases.count)
+        #expect(CounterLayout.durations - CounterLayout.floods == Oddity.allCases.count)
         #expect(CounterLayout.opened - CounterLayout.closed == LedgerKind.allCases.count)
         #expect(CounterLayout.closed < CounterLayout.opened)
     }
@@ -104,7 +106,8 @@ import Testing
         let kinds = LedgerKind.allCases.map { $0.name.description }
         let timeouts = TimeoutKind.allCases.map { $0.name.description }
         let verdicts = RetryVerdict.allCases.map { $0.name.description }
-        for words in [reasons, kinds, timeouts, verdicts] {
+        let oddities = Oddity.allCases.map { $0.name.description }
+        for words in [reasons, kinds, timeouts, verdicts, oddities] {
             #expect(Set(words).count == words.count)
             for word in words {
                 #expect(
