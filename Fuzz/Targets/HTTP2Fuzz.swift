@@ -27,7 +27,9 @@ final class HTTP2Fuzz {
     private var reactions: [UInt8] = []
     private var outlets: [Ref<StreamOutlet>] = []
     private var hasFailed = false
+    /// Octets of our preface that are still to be written.
     private var preface: Int
+    private var now = Instant.zero
 
     static func run(_ bytes: [UInt8], role: HTTP2Role) throws(FuzzFailure) {
         let memory = FuzzMemory()
@@ -73,6 +75,7 @@ final class HTTP2Fuzz {
         if role == .server, options & 8 == 0 { try receive(FrameScript.preface) }
         if options & 1 == 1 {
             let step = 1 + Int(options >> 4) * 97
+            try measure(Array(bytes.dropFirst(input.place)), step)
             while !input.isAtEnd {
                 try receive(input.take(step))
                 try write(16_384)
@@ -82,6 +85,19 @@ final class HTTP2Fuzz {
             while !input.isAtEnd { try step(&input, isWriting: options & 32 == 0) }
         }
         for _ in 0..<4 { try write(16_384) }
+    }
+
+    /// What is counted of frames does not depend on how they arrive.
+    private func measure(_ bytes: [UInt8], _ step: Int) throws(FuzzFailure) {
+        var whole = FrameMeter(.client)
+        var pieces = FrameMeter(.client)
+        bytes.withBytes { whole.read($0, now: .zero) }
+        for start in stride(from: 0, to: bytes.count, by: step) {
+            Array(bytes[start..<min(start + step, bytes.count)]).withBytes {
+                pieces.read($0, now: .zero)
+            }
+        }
+        try require(whole.awaitsRest == pieces.awaitsRest, "what is owed depends on the reads")
     }
 
     private func step(_ input: inout FuzzInput, isWriting: Bool) throws(FuzzFailure) {
@@ -114,6 +130,9 @@ final class HTTP2Fuzz {
         case 9: if operand & 15 == 0 { session[].terminate(code: UInt32(operand >> 4)) }
         case 10: try write(Int(operand) * 64)
         case 11: try request(operand)
+        case 12:
+            guard role == .server, let outlet = streams[stream]?.outlet else { return }
+            session[].refuseRest(outlet)
         default: append(stream, Int(operand >> 4) * 16, ends: operand & 16 != 0)
         }
     }
@@ -226,8 +245,11 @@ final class HTTP2Fuzz {
 
     private func receive(_ bytes: [UInt8]) throws(FuzzFailure) {
         guard !hasFailed else { return }
+        now = now + .milliseconds(1)
         do throws(HTTP2Failure) {
-            try bytes.withBytes { (bytes) throws(HTTP2Failure) in try session[].receive(bytes) }
+            try bytes.withBytes { (bytes) throws(HTTP2Failure) in
+                try session[].receive(bytes, now: now)
+            }
         } catch {
             hasFailed = true
         }
