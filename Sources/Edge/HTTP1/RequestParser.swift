@@ -143,6 +143,8 @@ enum HTTP1RequestParser {
         _ start: Pointer, _ end: Pointer
     ) throws(MalformedMessage) {
         let text = unsafe Bytes(start, count: end - start)
+        // The verdict must not depend on how much of the line has come.
+        if text.count >= 8 { _ = try unsafe version(start) }
         for index in 0..<text.count {
             let isFitting =
                 index < 8 ? text[index] > ASCII.space : text[index] == ASCII.carriageReturn

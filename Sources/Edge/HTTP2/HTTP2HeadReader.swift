@@ -6,7 +6,7 @@
 /// bytes, no connection-specific fields, pseudo-fields first, known, once, and complete.
 struct HTTP2HeadReader: BitwiseCopyable {
     enum Section: UInt8 { case request, response, trailers }
-    enum Fault: UInt8 { case none, headTooLarge, targetTooLong, malformed }
+    enum Fault: UInt8 { case none, headTooLarge, targetTooLong, unknownExpectation, malformed }
 
     let section: Section
     private(set) var fault = Fault.none
@@ -83,7 +83,14 @@ struct HTTP2HeadReader: BitwiseCopyable {
             }
             host = TextRange(start: Int(line.valueStart), count: Int(line.valueCount))
         case .te: head.acceptsTrailers = value.equalsIgnoringCase("trailers")
-        case .expect: head.expectsContinue = value.equalsIgnoringCase("100-continue")
+        case .expect where section == .request:
+            // As strict as HTTP/1, whose services may be the next to read it.
+            if head.expectsContinue {
+                fault = .malformed
+                return
+            }
+            head.expectsContinue = value.equalsIgnoringCase("100-continue")
+            if !head.expectsContinue { fault = .unknownExpectation }
         default: break
         }
     }
@@ -147,6 +154,7 @@ struct HTTP2HeadReader: BitwiseCopyable {
             case .malformed: return HTTP2Code.protocolError
             case .headTooLarge: head.status = 431
             case .targetTooLong: head.status = 414
+            case .unknownExpectation: head.status = 417
             case .none: return checkRequest(&head)
             }
             return nil

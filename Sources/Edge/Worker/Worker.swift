@@ -125,26 +125,30 @@ final class Worker {
 
     /// Works until drained.
     func run() {
-        while !state[].hasEnded {
-            let count = loop[].wait(
-                hasWork: !state[].readyFronts.isEmpty || !state[].readyUpstreams.isEmpty
-                    || state[].mayServeStarved)
-            for index in 0..<count {
-                dispatch(loop[].poller.token(index), loop[].poller.readiness(index))
-            }
-            while let token = loop[].timers.nextExpired(now: loop[].now) { deadlinePassed(token) }
-            workOnReady()
-            while let waiter = resolver[].nextCompletion() { namesAnswered(waiter) }
-            if state[].mayServeStarved { serveStarved() }
-            flushAll()
-            fronts[].reap()
-            upstreams[].reap()
-            exchanges[].reap()
-            pools[].reap()
-            log.flushNotice()
-            settleMemory()
-            if state[].isDraining { advanceDrain() }
+        while !state[].hasEnded { turn() }
+    }
+
+    /// One turn of the loop; waits for events unless there is work, or must not wait at all.
+    @inline(__always)
+    func turn(mayWait: Bool = true) {
+        let count = loop[].wait(
+            hasWork: !mayWait || !state[].readyFronts.isEmpty || !state[].readyUpstreams.isEmpty
+                || state[].mayServeStarved)
+        for index in 0..<count {
+            dispatch(loop[].poller.token(index), loop[].poller.readiness(index))
         }
+        while let token = loop[].timers.nextExpired(now: loop[].now) { deadlinePassed(token) }
+        workOnReady()
+        while let waiter = resolver[].nextCompletion() { namesAnswered(waiter) }
+        if state[].mayServeStarved { serveStarved() }
+        flushAll()
+        fronts[].reap()
+        upstreams[].reap()
+        exchanges[].reap()
+        pools[].reap()
+        log.flushNotice()
+        settleMemory()
+        if state[].isDraining { advanceDrain() }
     }
 
     @inline(__always)
