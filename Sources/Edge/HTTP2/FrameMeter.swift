@@ -23,6 +23,9 @@ struct FrameMeter: BitwiseCopyable {
     private var expectedResets = 0
     private var expectedSettings = 1
     private var expectedPings = 0
+    /// DATA frames and heads that nghttp2 has not told of: ignored, or still under way.
+    private var untold = 0
+    private var expectedIgnored = Limits.framesUnderWay
     /// RST_STREAM frames that this side sends by its own decision.
     private var ownResets = 0
 
@@ -93,12 +96,14 @@ struct FrameMeter: BitwiseCopyable {
         isWithinData = type == 0
         switch type {
         case 0:
+            untold &+= 1
             if length == 0 {
                 if flags & 1 == 0 { budget.note(.emptyFrame) }
             } else if flags & 8 != 0 {
                 notePadding(length, padding, flags)
             }
         case 1:
+            untold &+= 1
             expectedResets &+= 1
             continuations = 0
             isWithinHead = flags & 4 == 0
@@ -136,7 +141,8 @@ struct FrameMeter: BitwiseCopyable {
         case 6 where isAcknowledgement:
             if !Self.take(&expectedPings) { budget.note(.strayAcknowledgement) }
         case 6: budget.note(.ping)
-        case 5, 7: break
+        case 5: break
+        case 7: budget.note(.goAway)
         case 8: if !Self.take(&expectedUpdates) { budget.note(.windowUpdate) }
         case 9:
             continuations += 1
@@ -157,6 +163,27 @@ struct FrameMeter: BitwiseCopyable {
         return true
     }
 
+    // MARK: what nghttp2 makes of it
+
+    /// nghttp2 has told of a DATA frame or a head.
+    @inline(__always)
+    mutating func told() { untold &-= 1 }
+
+    /// nghttp2 has had all that was read: what it has not told of came on streams that are gone.
+    @inline(__always)
+    mutating func endRead() {
+        if untold > 1 { noteIgnored() }
+    }
+
+    @inline(never)
+    private mutating func noteIgnored() {
+        let underWay = isWithinHead || payloadLeft > 0 ? 1 : 0
+        while untold > underWay {
+            untold -= 1
+            if !Self.take(&expectedIgnored) { budget.note(.ignoredFrame) }
+        }
+    }
+
     // MARK: what this side sends
 
     /// A DATA frame went out; a client may answer it with an update of both windows.
@@ -172,10 +199,22 @@ struct FrameMeter: BitwiseCopyable {
     mutating func sentRequest() { expectedResets &+= 1 }
 
     /// A reset that this side decided on is on its way.
-    mutating func willReset() { ownResets += 1 }
+    mutating func willReset() {
+        ownResets += 1
+        expectIgnored()
+    }
 
     /// RST_STREAM went out, by our decision or because the peer made us.
-    mutating func sentReset() {
-        if ownResets > 0 { ownResets -= 1 } else { budget.note(.provokedReset) }
+    mutating func sentReset(code: UInt32) {
+        if ownResets > 0 {
+            ownResets -= 1
+        } else {
+            budget.note(code == HTTP2Code.refusedStream ? .refusedStream : .provokedReset)
+            expectIgnored()
+        }
+    }
+
+    private mutating func expectIgnored() {
+        expectedIgnored = min(expectedIgnored + Limits.framesUnderWay, Limits.expectedIgnored)
     }
 }

@@ -97,17 +97,19 @@ private func onFrame(
     let core = unsafe core(user)
     switch hd.type {
     case frameData:
+        core[].meter.told()
         guard hd.flags & flagEndStream != 0 else { return 0 }
         let mark = unsafe nghttp2_session_get_stream_user_data(session, hd.stream_id)
         unsafe core[].events.append(.end(stream: hd.stream_id, owner: StreamMark.owner(mark)))
-    case frameHeaders: unsafe finishHead(session, hd, core)
+    case frameHeaders:
+        core[].meter.told()
+        unsafe finishHead(session, hd, core)
     case frameReset:
-        // A stream that is still there has not been answered in full. NO_ERROR says that the rest
-        // of an early answer's request is not wanted, and a service may refuse as it likes.
-        guard core[].role == .server, let frame = unsafe frame else { return 0 }
-        let reset = unsafe UnsafeRawPointer(frame).assumingMemoryBound(to: nghttp2_rst_stream.self)
-        let mark = unsafe nghttp2_session_get_stream_user_data(session, hd.stream_id)
-        if unsafe mark != nil, unsafe reset.pointee.error_code != HTTP2Code.noError {
+        // A stream that is still there has not been answered in full, whatever code the client
+        // gives; a service may refuse as it likes.
+        guard core[].role == .server else { return 0 }
+        core[].cancelled = hd.stream_id
+        if unsafe nghttp2_session_get_stream_user_data(session, hd.stream_id) != nil {
             core[].meter.budget.note(.cancelledStream)
         }
     case frameSettings where hd.flags & flagAck == 0: core[].events.append(.settings)
@@ -190,7 +192,7 @@ private func onClose(
     let mark = unsafe nghttp2_session_get_stream_user_data(session, stream)
     guard unsafe mark != nil else { return 0 }
     core[].openStreams &-= 1
-    if code == HTTP2Code.noError { core[].meter.budget.credit() }
+    if code == HTTP2Code.noError, stream != core[].cancelled { core[].meter.budget.credit() }
     var owner = Token.none
     if let outlet = unsafe StreamMark.outlet(mark) {
         owner = outlet[].owner

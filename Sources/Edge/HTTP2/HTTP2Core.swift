@@ -23,6 +23,8 @@ struct HTTP2Core: ~Copyable {
     var meter: FrameMeter
     /// Server: where the client's frames begin, and which of its streams have closed.
     var clientFrames = HTTP2ClientFrames()
+    /// Server: the stream that the client reset last.
+    var cancelled: Int32 = 0
     /// The peer said GOAWAY.
     var hasGoneAway = false
     /// This side said GOAWAY: streams that were opened too late for it are not known here.

@@ -104,6 +104,7 @@ struct HTTP2Session: ~Copyable {
             : unsafe nghttp2_session_mem_recv(handle, input.base, input.count)
         if taken < 0 { throw fail(Int32(truncatingIfNeeded: taken)) }
         if core[].events.hasLost { throw fail(NGHTTP2_ERR_NOMEM.rawValue) }
+        core[].meter.endRead()
         let arrived = core[].arrived
         if arrived > 0 { unsafe check(nghttp2_session_consume_connection(handle, arrived)) }
         _ = endsFlood()
@@ -180,8 +181,9 @@ struct HTTP2Session: ~Copyable {
                 }
                 unsafe place.pointee.append(Bytes(frame, count: count))
                 // The fourth octet is the frame's type (RFC 9113 §4.1).
-                if unsafe count > 3 && frame[3] == HTTP2Session.resetType {
-                    core[].meter.sentReset()
+                if unsafe count > 12 && frame[3] == HTTP2Session.resetType {
+                    // The code's last octet; none that nghttp2 chooses is above 255.
+                    unsafe core[].meter.sentReset(code: UInt32(frame[12]))
                 }
                 if core[].unwanted > 0 { unsafe noteEnd(Bytes(frame, count: count)) }
             }

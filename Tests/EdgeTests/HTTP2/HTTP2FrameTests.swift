@@ -166,6 +166,9 @@ private func written(_ type: UInt8, by wire: HTTP2Wire) throws -> UInt8? {
             (.strayReset, request + many(frame(3, 0, 1, [0, 0, 0, 8]))),
             (.continuation, lone + many(frame(9, 0, 1, []), 20)),
             (.cancelledStream, streams(3, [0, 0, 0, 8])),
+            (.cancelledStream, streams(3, [0, 0, 0, 0])),
+            (.goAway, many(frame(7, 0, 0, eight))),
+            (.ignoredFrame, open + frame(3, 0, 1, [0, 0, 0, 8]) + many(frame(0, 0, 1, [1]))),
             (.provokedReset, streams(8, [0x7F, 0xFF, 0xFF, 0xFF])),
         ]
         for (kind, flood) in floods {
