@@ -9,6 +9,10 @@ let strict: [SwiftSetting] = [
     .enableUpcomingFeature("MemberImportVisibility"),
 ]
 
+/// The fuzzer is built for itself: `Fuzz/run` sets this, and the tests compile the same targets.
+let fuzzes = Context.environment["EDGE_FUZZ"] != nil
+let unfuzzed = ["Seeds", "Findings", "Dictionaries", "CFuzzer", "run", "make-seeds"]
+
 let package = Package(
     name: "edge-proxy",
     products: [.executable(name: "edge-proxy", targets: ["edge-proxy"])],
@@ -43,3 +47,17 @@ let package = Package(
         .testTarget(name: "TidyTests", swiftSettings: strict),
     ]
 )
+
+if fuzzes {
+    package.targets += [
+        .systemLibrary(name: "CFuzzer", path: "Fuzz/CFuzzer"),
+        .executableTarget(
+            name: "edge-fuzz", dependencies: ["Edge", "CFuzzer"], path: "Fuzz",
+            exclude: unfuzzed, sources: ["Targets", "Driver"], swiftSettings: strict),
+    ]
+} else {
+    package.targets.append(
+        .testTarget(
+            name: "FuzzTests", dependencies: ["Edge"], path: "Fuzz",
+            exclude: unfuzzed, sources: ["Targets", "Tests"], swiftSettings: strict))
+}

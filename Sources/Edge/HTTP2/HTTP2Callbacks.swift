@@ -147,7 +147,13 @@ private func onInvalidFrame(
     _: OpaquePointer?, _ frame: UnsafePointer<nghttp2_frame>?, _: Int32,
     _ user: UnsafeMutableRawPointer?
 ) -> Int32 {
-    if unsafe header(frame).type == frameHeaders { unsafe core(user)[].dropHead() }
+    let core = unsafe core(user)
+    let hd = unsafe header(frame)
+    if hd.type == frameHeaders {
+        core[].dropHead()
+        // Refused before it was a stream: what its client sends on it is not its fault.
+        core[].clientFrames.forgive(hd.stream_id)
+    }
     return 0
 }
 
@@ -170,6 +176,19 @@ private func onClose(
 ) -> Int32 {
     let core = unsafe core(user)
     if core[].headStream == stream { core[].dropHead() }
+    if code != HTTP2Code.noError, core[].role == .server {
+        if unsafe nghttp2_session_get_stream_remote_close(session, stream) == 0 {
+            core[].clientFrames.forgive(stream)
+        }
+        // Closed while we write: by us. nghttp2 resets a stream whose window the client's SETTINGS
+        // made too large, but that is an error of the connection (RFC 9113 §6.9.2).
+        if code == HTTP2Code.flowControlError, core[].clientFrames.hasSettings,
+            unsafe core[].output != nil
+        {
+            core[].hasSaidGoAway = true
+            unsafe nghttp2_session_terminate_session(session, code)
+        }
+    }
     let mark = unsafe nghttp2_session_get_stream_user_data(session, stream)
     guard unsafe mark != nil else { return 0 }
     core[].openStreams &-= 1
@@ -206,24 +225,28 @@ func onReadOutlet(
     var wanted = NGHTTP2_DATA_FLAG_NO_COPY.rawValue
     if hasEnded, count == waiting {
         wanted |= NGHTTP2_DATA_FLAG_EOF.rawValue
-        if let trailers = outlet[].trailers,
-            unsafe submitTrailers(session, stream, trailers, core[].memory)
-        {
-            wanted |= NGHTTP2_DATA_FLAG_NO_END_STREAM.rawValue
+        if let trailers = outlet[].trailers {
+            switch unsafe submitTrailers(session, stream, trailers, core[].memory) {
+            case .some(true): wanted |= NGHTTP2_DATA_FLAG_NO_END_STREAM.rawValue
+            case .some(false): break
+            case .none: return Int(NGHTTP2_ERR_CALLBACK_FAILURE.rawValue)
+            }
         }
     }
     unsafe flags.pointee = wanted
     return count
 }
 
-/// Queues the trailer section behind the last DATA frame; false when nothing is left of it.
+/// Queues the trailer section behind the last DATA frame; false when nothing is left of it, nil
+/// when the session cannot go on.
 private func submitTrailers(
     _ session: OpaquePointer?, _ stream: Int32, _ head: Ref<Head>, _ memory: Ref<HTTP2Memory>
-) -> Bool {
+) -> Bool? {
     var list = HTTP2FieldList(memory)
     list.addLines(head[])
     guard list.count > 0 else { return false }
-    return unsafe nghttp2_submit_trailer(session, stream, list.base, list.count) == 0
+    let code = unsafe nghttp2_submit_trailer(session, stream, list.base, list.count)
+    return nghttp2_is_fatal(code) != 0 ? nil : code == 0
 }
 
 private func onSendData(

@@ -21,9 +21,14 @@ struct HTTP2Core: ~Copyable {
     /// Content delivered by the `receive` under way.
     var arrived = 0
     var meter: FrameMeter
+    /// Server: where the client's frames begin, and which of its streams have closed.
+    var clientFrames = HTTP2ClientFrames()
     /// Server: the last stream that the client reset in this read, or 0.
     var cancelled: Int32 = 0
+    /// The peer said GOAWAY.
     var hasGoneAway = false
+    /// This side said GOAWAY: streams that were opened too late for it are not known here.
+    var hasSaidGoAway = false
     /// GOAWAY was submitted because of a flood.
     var hasEndedFlood = false
     /// nghttp2 reported an error after which it must not be called.
@@ -106,12 +111,13 @@ struct HTTP2Core: ~Copyable {
             return code
         }
         self.head = nil
+        let event: HTTP2Event
         if reader.section == .trailers {
-            events.append(.trailers(stream: stream, owner: owner, head: head))
+            event = .trailers(stream: stream, owner: owner, head: head)
         } else {
-            events.append(
-                .head(stream: stream, owner: owner, head: head, endsStream: endsStream))
+            event = .head(stream: stream, owner: owner, head: head, endsStream: endsStream)
         }
+        if !events.append(event) { heads[].give(head) }
         return nil
     }
 }

@@ -6,7 +6,7 @@
 /// bytes, no connection-specific fields, pseudo-fields first, known, once, and complete.
 struct HTTP2HeadReader: BitwiseCopyable {
     enum Section: UInt8 { case request, response, trailers }
-    enum Fault: UInt8 { case none, headTooLarge, targetTooLong, malformed }
+    enum Fault: UInt8 { case none, headTooLarge, targetTooLong, unknownExpectation, malformed }
 
     let section: Section
     private(set) var fault = Fault.none
@@ -83,14 +83,21 @@ struct HTTP2HeadReader: BitwiseCopyable {
             }
             host = TextRange(start: Int(line.valueStart), count: Int(line.valueCount))
         case .te: head.acceptsTrailers = value.equalsIgnoringCase("trailers")
-        case .expect: head.expectsContinue = value.equalsIgnoringCase("100-continue")
+        case .expect where section == .request:
+            // As strict as HTTP/1, whose services may be the next to read it.
+            if head.expectsContinue {
+                fault = .malformed
+                return
+            }
+            head.expectsContinue = value.equalsIgnoringCase("100-continue")
+            if !head.expectsContinue { fault = .unknownExpectation }
         default: break
         }
     }
 
     /// Framing, routing and connection fields mean nothing in trailers, or harm (RFC 9110 §6.5.1).
     private mutating func addTrailer(_ name: Bytes, _ value: Bytes, to head: inout Head) {
-        guard FieldName(name) == .other else { return }
+        guard FieldRole.isAdmittedInTrailers(name, known: FieldName(name)) else { return }
         guard head.fields.count < Limits.headFields,
             head.appendField(name, value, known: .other)
         else {
@@ -147,6 +154,7 @@ struct HTTP2HeadReader: BitwiseCopyable {
             case .malformed: return HTTP2Code.protocolError
             case .headTooLarge: head.status = 431
             case .targetTooLong: head.status = 414
+            case .unknownExpectation: head.status = 417
             case .none: return checkRequest(&head)
             }
             return nil
@@ -156,12 +164,13 @@ struct HTTP2HeadReader: BitwiseCopyable {
     private func checkRequest(_ head: inout Head) -> UInt32? {
         if head.authority.isEmpty {
             head.authority = host
-        } else if !host.isEmpty, !isSame(head.bytes(head.authority), head.bytes(host)) {
+        } else if !host.isEmpty,
+            !head.bytes(head.authority).equalsIgnoringASCIICase(head.bytes(host))
+        {
             return HTTP2Code.protocolError
         }
-        let authority = head.bytes(head.authority)
-        // RFC 9113 §8.3.1: no user information in :authority.
-        guard !authority.isEmpty, authority.firstIndex(of: UInt8(ascii: "@")) == nil else {
+        // RFC 9113 §8.3.1: no user information in :authority, nor what would make two hosts of it.
+        guard AuthorityGrammar.isValid(head.bytes(head.authority)) else {
             return HTTP2Code.protocolError
         }
         if head.method == .connect, head.upgrade.isEmpty {
@@ -169,15 +178,6 @@ struct HTTP2HeadReader: BitwiseCopyable {
             return nil
         }
         return isTarget(head.bytes(head.target), head.method) ? nil : HTTP2Code.protocolError
-    }
-
-    private func isSame(_ left: Bytes, _ right: Bytes) -> Bool {
-        guard left.count == right.count else { return false }
-        for index in 0..<left.count
-        where ASCII.lowercase(left[index]) != ASCII.lowercase(right[index]) {
-            return false
-        }
-        return true
     }
 
     /// Origin form, or `*` of OPTIONS (RFC 9113 §8.3.1), without fragment and control bytes.

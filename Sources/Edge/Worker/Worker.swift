@@ -103,7 +103,7 @@ final class Worker {
         scratch = .allocate(Scratch())
         try loop[].poller.add(mailbox.descriptor, .readable, Token(.mailbox))
         for socket in seed.listening {
-            try listen(ListeningSocket(listener: socket.listener, descriptor: socket.descriptor))
+            listen(ListeningSocket(listener: socket.listener, descriptor: socket.descriptor))
         }
     }
 
@@ -125,25 +125,30 @@ final class Worker {
 
     /// Works until drained.
     func run() {
-        while !state[].hasEnded {
-            let count = loop[].wait(
-                hasWork: !state[].readyFronts.isEmpty || !state[].readyUpstreams.isEmpty
-                    || state[].mayServeStarved)
-            for index in 0..<count {
-                dispatch(loop[].poller.token(index), loop[].poller.readiness(index))
-            }
-            while let token = loop[].timers.nextExpired(now: loop[].now) { deadlinePassed(token) }
-            workOnReady()
-            while let waiter = resolver[].nextCompletion() { namesAnswered(waiter) }
-            if state[].mayServeStarved { serveStarved() }
-            flushAll()
-            fronts[].reap()
-            upstreams[].reap()
-            exchanges[].reap()
-            pools[].reap()
-            log.flushNotice()
-            if state[].isDraining { advanceDrain() }
+        while !state[].hasEnded { turn() }
+    }
+
+    /// One turn of the loop; waits for events unless there is work, or must not wait at all.
+    @inline(__always)
+    func turn(mayWait: Bool = true) {
+        let count = loop[].wait(
+            hasWork: !mayWait || !state[].readyFronts.isEmpty || !state[].readyUpstreams.isEmpty
+                || state[].mayServeStarved)
+        for index in 0..<count {
+            dispatch(loop[].poller.token(index), loop[].poller.readiness(index))
         }
+        while let token = loop[].timers.nextExpired(now: loop[].now) { deadlinePassed(token) }
+        workOnReady()
+        while let waiter = resolver[].nextCompletion() { namesAnswered(waiter) }
+        if state[].mayServeStarved { serveStarved() }
+        flushAll()
+        fronts[].reap()
+        upstreams[].reap()
+        exchanges[].reap()
+        pools[].reap()
+        log.flushNotice()
+        settleMemory()
+        if state[].isDraining { advanceDrain() }
     }
 
     @inline(__always)
@@ -284,6 +289,15 @@ struct WorkerState: ~Copyable {
     var starved: [Token] = []
     var mayServeStarved = false
     var reclaimers: UInt64 = 0
+    /// What this worker has told the process of its memory, and what that means for all.
+    var memoryTold = 0
+    var memoryLimit = Int.max
+    var pressure = MemoryPressure.none
+    var relievedAt = Instant.zero
+    /// Bytes queued towards a peer at which the other side pauses, and below which it goes on.
+    var highWater = Limits.highWater
+    var lowWater = Limits.lowWater
+    var requestRate = ClientRate(perSecond: 0)
 
     /// Only those that are there now are worked on: whoever is not done waits for the next round.
     mutating func takeReady() {
@@ -293,6 +307,8 @@ struct WorkerState: ~Copyable {
 
     init(snapshot: Snapshot, pool: Ref<BufferPool>) {
         self.snapshot = snapshot
+        memoryLimit = snapshot.front.maxMemory
+        requestRate = snapshot.front.client.requests
         routing = ByteQueue(pool: pool)
         newestIdle = nil
         oldestIdle = nil
