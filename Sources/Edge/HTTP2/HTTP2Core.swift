@@ -85,6 +85,8 @@ struct HTTP2Core: ~Copyable {
         outlet[].resetsAtEnd = false
         unwanted -= 1
         meter.willReset()
+        // What its client sends before it hears of this is not its fault.
+        clientFrames.forgive(outlet[].stream)
         unsafe nghttp2_submit_rst_stream(
             session, UInt8(NGHTTP2_FLAG_NONE.rawValue), outlet[].stream, HTTP2Code.noError)
     }
