@@ -113,9 +113,8 @@ def invalid_value(client):
         yield bad_head(client, stream, ("x", "a\x00b"))
 
 
-@flood("made you reset: a stream that depends on itself", "priority")
+@flood("made you reset: a stream that depends on itself", "", PROTOCOL_ERROR)
 def depends_on_itself(client):
-    # No error any more (RFC 9113 §5.3.2), only waste.
     yield get(client, 1)
     while True:
         yield priority(1, depends_on=1)
