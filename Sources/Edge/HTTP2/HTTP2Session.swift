@@ -92,19 +92,16 @@ struct HTTP2Session: ~Copyable {
     ///
     /// Throws when the connection must be closed without another word. Lesser errors of the peer
     /// become RST_STREAM or GOAWAY in the next `write`; after the latter `isFinished` turns true.
-    /// A flood (`oddities.flood`) is not even looked at.
+    /// What a flood (`oddities.flood`) sends from there on is not even looked at.
     mutating func receive(_ input: Bytes, now: Instant) throws(HTTP2Failure) {
         guard !core[].hasFailed, !input.isEmpty else { return }
-        core[].meter.read(input, now: now)
+        core[].meter.budget.settle(now)
         if endsFlood() { return }
         core[].arrived = 0
-        let taken =
-            core[].role == .server
-            ? unsafe receiveFromClient(handle, core, input)
-            : unsafe nghttp2_session_mem_recv(handle, input.base, input.count)
+        let taken = unsafe receiveFrames(handle, core, input)
         if taken < 0 { throw fail(Int32(truncatingIfNeeded: taken)) }
         if core[].events.hasLost { throw fail(NGHTTP2_ERR_NOMEM.rawValue) }
-        core[].meter.endRead()
+        core[].meter.endRead(underWay: core[].frames.isWithinFrame)
         let arrived = core[].arrived
         if arrived > 0 { unsafe check(nghttp2_session_consume_connection(handle, arrived)) }
         _ = endsFlood()
@@ -128,7 +125,7 @@ struct HTTP2Session: ~Copyable {
     }
 
     /// The peer owes the rest of its preface, of a frame or of a head.
-    var awaitsRest: Bool { core[].meter.awaitsRest }
+    var awaitsRest: Bool { core[].meter.awaitsRest || core[].frames.awaitsRest }
 
     private func fail(_ code: Int32) -> HTTP2Failure {
         core[].hasFailed = true

@@ -42,7 +42,7 @@ extension Worker {
             case .wouldBlock: break
             case .ended(let isClean): return frontEnded(front, isClean: isClean)
             case .failed(let failure):
-                if failure.kind == .flood { counters.add(.floods) }
+                if failure.kind == .flood { counters.flood(.tlsMessage) }
                 return closeFront(front)
             }
             reads -= 1
