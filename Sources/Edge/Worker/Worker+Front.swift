@@ -41,7 +41,9 @@ extension Worker {
             case .bytes(let count): received(front, scratch[].bytes(count))
             case .wouldBlock: break
             case .ended(let isClean): return frontEnded(front, isClean: isClean)
-            case .failed: return closeFront(front)
+            case .failed(let failure):
+                if failure.kind == .flood { counters.add(.floods) }
+                return closeFront(front)
             }
             reads -= 1
         }
