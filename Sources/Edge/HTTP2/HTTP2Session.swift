@@ -217,6 +217,9 @@ struct HTTP2Session: ~Copyable {
             || nghttp2_session_want_read(handle) == 0 && nghttp2_session_want_write(handle) == 0
     }
 
+    /// The peer has neither said that it will end nor lost every claim to be heard.
+    var peerMayStillSend: Bool { !core[].hasGoneAway && !core[].hasEndedFlood }
+
     // MARK: Streams
 
     /// Requests under way: on a client submitted, on a server delivered, and not yet `.closed`.
@@ -259,7 +262,6 @@ struct HTTP2Session: ~Copyable {
     mutating func reset(_ stream: Int32, code: UInt32) {
         guard !core[].hasFailed, stream > 0 else { return }
         core[].meter.willReset()
-        core[].clientFrames.forgive(stream)
         unsafe check(nghttp2_submit_rst_stream(handle, noFlags, stream, code))
     }
 
