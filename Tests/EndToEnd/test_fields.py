@@ -111,6 +111,13 @@ def test_connection_cannot_remove_what_a_trusted_proxy_says(seen):
         assert fields[name.lower()].startswith(value), fields
 
 
+@pytest.mark.parametrize("version", ["1.1", "2"])
+def test_options_with_no_hop_left_are_answered_by_the_proxy(seen, upstream, version):
+    response = seen().edge.curl("/api/fields?id=1", "-X", "OPTIONS", "-H", "Max-Forwards: 0",
+                                version=version)
+    assert (response.status, response.body, upstream.requests) == (200, b"", [])
+
+
 def test_te_trailers_survives(seen):
     assert seen()("-H", "TE: trailers", "-H", "Connection: TE", version="1.1")["te"] == "trailers"
 

@@ -1,5 +1,6 @@
 """HTTP/2 connections and the life of streams (RFC 9113 §3 and §5)."""
 
+import select
 import struct
 
 import pytest
@@ -7,9 +8,11 @@ import pytest
 from edge import conformance
 from edge.conformance import CLOSED, CUT, IGNORED, MOST_STREAMS, NEVER, Case, answer, \
     cases, connection_error, stream_error
-from edge.frames import CONTINUATION, DATA, END_HEADERS, END_STREAM, FRAME_SIZE_ERROR, GOAWAY, \
-    HEADERS, PING, PREFACE, PRIORITIZED, PROTOCOL_ERROR, REFUSED_STREAM, RST_STREAM, SETTINGS, \
-    STREAM_CLOSED, frame, goaway, literal, ping, priority, rst_stream, settings, window_update
+from edge.frames import CONTINUATION, DATA, ENABLE_PUSH, END_HEADERS, END_STREAM, \
+    FRAME_SIZE_ERROR, GOAWAY, HEADERS, INITIAL_WINDOW_SIZE, MAX_CONCURRENT_STREAMS, \
+    MAX_FRAME_SIZE, PING, PREFACE, PRIORITIZED, PROTOCOL_ERROR, REFUSED_STREAM, RST_STREAM, \
+    SETTINGS, STREAM_CLOSED, frame, goaway, literal, ping, priority, rst_stream, settings, \
+    window_update
 
 UNKNOWN = 0x16
 
@@ -109,6 +112,12 @@ def after_answer(c):
     return b""
 
 
+def after_refusal_by_the_proxy(c):
+    c.send(c.get(path="/nowhere"))
+    assert c.finish() == 404
+    return b""
+
+
 def after_upload(c):
     c.send(c.post() + content())
     assert c.finish() == 200
@@ -120,7 +129,8 @@ GONE = [
     Case(f"9113-5.1-{name}-then-{kind}", lambda c, more=more, play=play: play(c) + more(c), allowed)
     for name, play in [
         ("reset-at-once", lambda c: c.post() + rst_stream(1)), ("reset", after_reset),
-        ("answered", after_answer), ("answered-upload", after_upload)]
+        ("answered", after_answer), ("answered-upload", after_upload),
+        ("answered-404", after_refusal_by_the_proxy)]
     for kind, more, allowed in [
         ("data", lambda c: content(), stream_error(STREAM_CLOSED)),
         ("headers", lambda c: c.get(), connection_error(STREAM_CLOSED)),
@@ -235,6 +245,12 @@ def test_a_stream_has_the_outcome_that_the_rfc_allows(bench, case):
     bench.play(case)
 
 
+@cases(IDLE, GONE, IDENTIFIERS, PRIORITIES)
+def test_the_outcome_does_not_depend_on_how_the_octets_arrive(bench, case):
+    """Each TLS record brings a few octets only: every frame header is cut at some place."""
+    bench.play(case, piece=7)
+
+
 @pytest.mark.parametrize("listener", [0, 1])
 def test_the_first_frame_of_the_server_is_settings(bench, listener):
     """9113-3.4: the server's preface is SETTINGS, and is no acknowledgement."""
@@ -246,6 +262,28 @@ def test_the_first_frame_of_the_server_is_settings(bench, listener):
         assert talk.finish() == 200
 
 
+def test_the_settings_of_the_server_are_legal(bench):
+    """9113-6.5.2: values in their bounds, and no push to be expected of a client."""
+    talk = bench.converse("its-settings")
+    with talk.raw:
+        talk.pinged()
+        told = talk.raw.peer_settings
+        assert told.get(ENABLE_PUSH, 0) == 0
+        assert told[MAX_CONCURRENT_STREAMS] == MOST_STREAMS
+        assert told.get(INITIAL_WINDOW_SIZE, 65_535) < 1 << 31
+        assert 1 << 14 <= told.get(MAX_FRAME_SIZE, 1 << 14) < 1 << 24
+
+
+def test_an_upgrade_to_h2c_is_not_taken(bench):
+    """9113-3.1: the mechanism of RFC 7540 is gone; the answer comes as HTTP/1.1."""
+    with bench.edge.http1(1, plain=True) as client:
+        client.request("GET", "/api/hello?id=1", fields=[
+            ("Connection", "Upgrade, HTTP2-Settings"), ("Upgrade", "h2c"),
+            ("HTTP2-Settings", "AAMAAABkAAQAAP__")])
+        response = client.read()
+        assert response.status == 200 and response.body.startswith(b"hello from")
+
+
 def test_an_error_of_the_connection_names_the_last_stream(bench):
     """9113-5.4.1: GOAWAY with the last stream that was handled, and then the end."""
     talk = bench.converse("last-stream")
@@ -255,6 +293,18 @@ def test_an_error_of_the_connection_names_the_last_stream(bench):
         talk.send(frame(PING, 0, 0, bytes(7)))
         found = talk.until(lambda f: f.kind == GOAWAY)
         assert struct.unpack(">II", found.payload[:8]) == (3, FRAME_SIZE_ERROR)
+        assert talk.read() is None
+
+
+def test_a_client_that_goes_on_sending_can_read_why_it_was_stopped(bench):
+    """9113-5.4.1: a reset of TCP would destroy the GOAWAY that is on its way."""
+    talk = bench.converse("goes-on-sending")
+    with talk.raw:
+        talk.pinged()
+        talk.send(talk.post(), frame(PING, 0, 0, bytes(7)))
+        assert select.select([talk.raw.socket], [], [], 10)[0], "nothing came"
+        assert all(talk.send(content(payload=bytes(16_384), flags=0)) for _ in range(64))
+        assert talk.until(lambda f: f.kind == GOAWAY).code == FRAME_SIZE_ERROR
         assert talk.read() is None
 
 

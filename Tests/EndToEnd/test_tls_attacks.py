@@ -335,7 +335,7 @@ def leave(client, reset):
 
 def test_half_a_handshake_does_not_stand_for_long(module_edges, configuration):
     """Every stage of a handshake is left standing, and reaped by `timeouts.handshake`."""
-    siege = Siege(module_edges(configuration(9, {"timeouts": {"handshake": "1s"}})))
+    siege = Siege(module_edges(configuration(9, {"timeouts": {"handshake": "2s"}})))
     edge, whole = siege.edge, hello_record()
     held = []
     for size in (0, 1, 5, 9, 100, len(whole)):

@@ -51,7 +51,7 @@ extension Limits {
         case .padding: 1
         // CVE-2024-27316, and acknowledgements that pile up (CVE-2019-9512, -9515): no second
         // chance, since memory is at stake.
-        case .continuation, .unreadAcknowledgements: oddityBudget + 1
+        case .continuation, .tlsMessage, .unreadAcknowledgements: oddityBudget + 1
         }
     }
 

@@ -32,6 +32,8 @@ enum Oddity: UInt8, CaseIterable, BitwiseCopyable, Sendable {
     case padding
     /// CONTINUATION frames of one head beyond `Limits.continuations`; ends the connection at once.
     case continuation
+    /// Messages of TLS that no data paid for; ends the connection at once.
+    case tlsMessage
     /// PING and SETTINGS whose acknowledgements the peer does not read; ends it at once.
     case unreadAcknowledgements
 
@@ -54,6 +56,7 @@ enum Oddity: UInt8, CaseIterable, BitwiseCopyable, Sendable {
         case .refusedStream: "refused_stream"
         case .padding: "padding"
         case .continuation: "continuation"
+        case .tlsMessage: "tls_message"
         case .unreadAcknowledgements: "unread_acknowledgements"
         }
     }

@@ -72,6 +72,27 @@ enum Forwarding {
         return true
     }
 
+    /// What Max-Forwards says about a request.
+    enum Hop { case goesOn, endsHere, malformed }
+
+    /// Counts this hop in the Max-Forwards field of a TRACE or OPTIONS (RFC 9110 §7.6.2).
+    static func countHop(_ head: inout Head) -> Hop {
+        var found = -1
+        for index in 0..<head.fields.count
+        where head.name(head.fields[index]).equalsIgnoringCase("max-forwards") {
+            guard found < 0 else { return .malformed }
+            found = index
+        }
+        guard found >= 0 else { return .goesOn }
+        guard let hops = head.value(head.fields[found]).decimal() else { return .malformed }
+        guard hops > 0 else { return .endsHere }
+        let start = head.text.count
+        head.text.append(decimal: hops - 1)
+        head.fields[found].valueStart = UInt32(truncatingIfNeeded: start)
+        head.fields[found].valueCount = UInt32(truncatingIfNeeded: head.text.count - start)
+        return .goesOn
+    }
+
     /// Prepares a response's fields.
     static func prepareResponse(_ head: inout Head) {
         if head.nominatesFields { dropNominated(&head) }

@@ -176,7 +176,8 @@ private func onClose(
 ) -> Int32 {
     let core = unsafe core(user)
     if core[].headStream == stream { core[].dropHead() }
-    if code != HTTP2Code.noError, core[].role == .server {
+    if core[].role == .server {
+        // Whatever the code: an early answer is followed by a reset without error (RFC 9113 §8.1).
         if unsafe nghttp2_session_get_stream_remote_close(session, stream) == 0 {
             core[].clientFrames.forgive(stream)
         }

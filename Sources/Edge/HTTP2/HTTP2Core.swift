@@ -20,8 +20,10 @@ struct HTTP2Core: ~Copyable {
     var openStreams = 0
     /// Content delivered by the `receive` under way.
     var arrived = 0
-    var meter: FrameMeter
-    /// Server: where the client's frames begin, and which of its streams have closed.
+    /// Where the peer's frames begin, and what they come to.
+    var frames: HTTP2FrameReader
+    var meter = FrameMeter()
+    /// Server: which of the client's streams have closed.
     var clientFrames = HTTP2ClientFrames()
     /// Server: the last stream that the client reset in this read, or 0.
     var cancelled: Int32 = 0
@@ -43,7 +45,7 @@ struct HTTP2Core: ~Copyable {
 
     init(role: HTTP2Role, heads: Ref<HeadPool>, memory: Ref<HTTP2Memory>) {
         self.role = role
-        meter = FrameMeter(role)
+        frames = HTTP2FrameReader(role)
         self.heads = heads
         self.memory = memory
         events = HTTP2EventQueue(memory: memory)

@@ -92,20 +92,17 @@ struct HTTP2Session: ~Copyable {
     ///
     /// Throws when the connection must be closed without another word. Lesser errors of the peer
     /// become RST_STREAM or GOAWAY in the next `write`; after the latter `isFinished` turns true.
-    /// A flood (`oddities.flood`) is not even looked at.
+    /// What a flood (`oddities.flood`) sends from there on is not even looked at.
     mutating func receive(_ input: Bytes, now: Instant) throws(HTTP2Failure) {
         guard !core[].hasFailed, !input.isEmpty else { return }
-        core[].meter.read(input, now: now)
+        core[].meter.budget.settle(now)
         if endsFlood() { return }
         core[].arrived = 0
         core[].cancelled = 0
-        let taken =
-            core[].role == .server
-            ? unsafe receiveFromClient(handle, core, input)
-            : unsafe nghttp2_session_mem_recv(handle, input.base, input.count)
+        let taken = unsafe receiveFrames(handle, core, input)
         if taken < 0 { throw fail(Int32(truncatingIfNeeded: taken)) }
         if core[].events.hasLost { throw fail(NGHTTP2_ERR_NOMEM.rawValue) }
-        core[].meter.endRead()
+        core[].meter.endRead(underWay: core[].frames.isWithinFrame)
         let arrived = core[].arrived
         if arrived > 0 { unsafe check(nghttp2_session_consume_connection(handle, arrived)) }
         _ = endsFlood()
@@ -129,7 +126,7 @@ struct HTTP2Session: ~Copyable {
     }
 
     /// The peer owes the rest of its preface, of a frame or of a head.
-    var awaitsRest: Bool { core[].meter.awaitsRest }
+    var awaitsRest: Bool { core[].meter.awaitsRest || core[].frames.awaitsRest }
 
     private func fail(_ code: Int32) -> HTTP2Failure {
         core[].hasFailed = true
@@ -234,6 +231,9 @@ struct HTTP2Session: ~Copyable {
             || nghttp2_session_want_read(handle) == 0 && nghttp2_session_want_write(handle) == 0
     }
 
+    /// The peer has neither said that it will end nor lost every claim to be heard.
+    var peerMayStillSend: Bool { !core[].hasGoneAway && !core[].hasEndedFlood }
+
     // MARK: Streams
 
     /// Requests under way: on a client submitted, on a server delivered, and not yet `.closed`.
@@ -276,7 +276,6 @@ struct HTTP2Session: ~Copyable {
     mutating func reset(_ stream: Int32, code: UInt32) {
         guard !core[].hasFailed, stream > 0 else { return }
         core[].meter.willReset()
-        core[].clientFrames.forgive(stream)
         unsafe check(nghttp2_submit_rst_stream(handle, noFlags, stream, code))
     }
 

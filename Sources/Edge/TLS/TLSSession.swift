@@ -25,6 +25,10 @@ enum TLSRead: BitwiseCopyable {
 /// Every call may leave records in `wire[].output`; nothing here sends.
 @safe
 struct TLSSession: ~Copyable {
+    /// 64 records in one read: a peer that sends a byte in each gets a turn of a tenth of a
+    /// millisecond, as others do with full records.
+    private static var mostRecords: Int { 64 }
+
     private let ssl: OpaquePointer
     private let wire: Ref<TLSWire>
     private let sessions: TLSClientSessions?
@@ -156,11 +160,13 @@ struct TLSSession: ~Copyable {
     mutating func read(into place: UnsafeMutablePointer<UInt8>, capacity: Int) -> TLSRead {
         if let outcome { return outcome }
         var total = 0
-        while total < capacity {
+        var records = 0
+        while total < capacity, records < Self.mostRecords {
             wire[].forgetStarvation()
             var count = 0
             if unsafe SSL_read_ex(ssl, place + total, capacity - total, &count) == 1 {
                 total += count
+                records &+= 1
                 wire[].pay(count)
                 if unsafe SSL_has_pending(ssl) == 0 { break }
                 continue

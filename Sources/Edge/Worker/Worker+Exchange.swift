@@ -61,9 +61,8 @@ extension Worker {
         if front[].isSecure, !isAuthorityCovered(front, head) {
             return refuse(exchange, 421, .misdirected, "the certificate is for another host")
         }
-        if head[].method == .trace, exchange[].requestProgress != .received {
-            // RFC 9110 §9.3.8: the client must not send any; who does hopes to be misread.
-            return refuse(exchange, 400, .requestError, "TRACE with content")
+        if head[].method == .trace || head[].method == .options, !mayGoOn(exchange, head) {
+            return
         }
         let snapshot = state[].snapshot
         // What a route finds are slices of the head's text, which moves when it grows: room for the
@@ -103,6 +102,28 @@ extension Worker {
             refreshDeadline(exchange)
             connect(exchange, pool)
         }
+    }
+
+    /// Answers TRACE and OPTIONS that may not go to the next hop; false when it did.
+    private func mayGoOn(_ exchange: Ref<Exchange>, _ head: Ref<Head>) -> Bool {
+        let isTrace = head[].method == .trace
+        if isTrace, exchange[].requestProgress != .received {
+            // RFC 9110 §9.3.8: the client must not send any; who does hopes to be misread.
+            refuse(exchange, 400, .requestError, "TRACE with content")
+            return false
+        }
+        switch Forwarding.countHop(&head[]) {
+        case .goesOn: return true
+        case .malformed: refuse(exchange, 400, .requestError, "invalid Max-Forwards field")
+        case .endsHere where isTrace:
+            refuse(exchange, 501, .requestError, "TRACE is not offered by the proxy itself")
+        case .endsHere:
+            let answerHead = heads[].take()
+            defer { heads[].give(answerHead) }
+            answerHead[].status = 200
+            answer(exchange, answerHead, .empty, .empty)
+        }
+        return false
     }
 
     /// A client that reuses a connection for a host which its certificate does not name is told to

@@ -42,7 +42,7 @@ extension Worker {
             case .wouldBlock: break
             case .ended(let isClean): return frontEnded(front, isClean: isClean)
             case .failed(let failure):
-                if failure.kind == .flood { counters.add(.floods) }
+                if failure.kind == .flood { counters.flood(.tlsMessage) }
                 return closeFront(front)
             }
             reads -= 1
@@ -177,21 +177,27 @@ extension Worker {
     ///
     /// A client that is still sending would meet a reset that destroys the answer in its buffer, so
     /// its bytes are read for a moment longer (RFC 9112 §9.6).
-    private func finishClosing(_ front: Ref<FrontConnection>) {
+    func finishClosing(_ front: Ref<FrontConnection>) {
         // TLS's farewell is output too, for which there may be no room at once.
         if front[].transport.tls != nil, !front[].closesAbruptly, !front[].hasSaidFarewell {
             front[].hasSaidFarewell = true
             front[].transport.tls?.closeNotify()
             return frontFlushed(front, front[].flush())
         }
-        if front[].closesAbruptly || front[].spoken == .http2 || front[].reading != .discarding {
-            return closeFront(front)
-        }
+        if front[].closesAbruptly || !mayStillSend(front) { return closeFront(front) }
         guard front[].deadlineKind != .linger else { return }
         Socket.shutdownWriting(front[].transport.descriptor)
         setDeadline(front, .linger, .seconds(2))
         front[].isReadPaused = false
         markReady(front)
+    }
+
+    /// The client does not know yet that what it sends is of no use.
+    private func mayStillSend(_ front: Ref<FrontConnection>) -> Bool {
+        guard let isExpected = front[].session?.peerMayStillSend else {
+            return front[].reading == .discarding
+        }
+        return isExpected && !state[].isDraining
     }
 
     /// With nothing under way, the client may stay silent for so long.

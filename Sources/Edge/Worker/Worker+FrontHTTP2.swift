@@ -17,6 +17,8 @@ extension Worker {
     }
 
     func receivedHTTP2(_ front: Ref<FrontConnection>, _ bytes: Bytes) {
+        // What comes after the end is taken so that the client can read why, and for nothing else.
+        guard front[].deadlineKind != .linger else { return }
         do throws(HTTP2Failure) {
             try front[].session?.receive(bytes, now: loop[].now)
         } catch {
@@ -164,7 +166,9 @@ extension Worker {
         // Resumed sides may have appended while events were handled; they marked it dirty again.
         frontFlushed(front, outcome)
         if front[].spoken != .closed, front[].session?.isFinished ?? false, front[].buffered == 0 {
-            closeFront(front)
+            cutExchanges(of: front, reason: .clientGone)
+            front[].closesAfterOutput = true
+            finishClosing(front)
         }
     }
 }

@@ -283,6 +283,10 @@ extension Worker {
         dropUpstream(exchange)
         if exchange[].stream != 0 {
             counters.add(.streamResetsSent)
+            // nghttp2 forgets what waits for a stream that is reset, its head too: that goes first.
+            if front[].buffered < Limits.highWater {
+                _ = try? front[].writeFrames(upTo: Limits.highWater)
+            }
             // `.closed` follows and ends the exchange.
             front[].session?.reset(exchange[].stream, code: HTTP2Code.internalError)
             markDirty(front)

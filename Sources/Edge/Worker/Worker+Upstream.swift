@@ -422,7 +422,9 @@ extension Worker {
                 }
             case .wouldBlock: break
             case .ended(let isClean): return upstreamEnded(upstream, isClean: isClean)
-            case .failed: return upstreamLost(upstream, .connectionTerminated)
+            case .failed(let failure):
+                if failure.kind == .flood { counters.flood(.tlsMessage) }
+                return upstreamLost(upstream, .connectionTerminated)
             }
             reads -= 1
         }

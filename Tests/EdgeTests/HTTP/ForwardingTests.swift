@@ -87,6 +87,29 @@ import Testing
         #expect(found?.contains("X-Forwarded-Host: b") == true)
     }
 
+    @Test(
+        "Max-Forwards is counted down, and ends at 0",
+        arguments: [
+            ("1", "0"), ("10", "9"), ("007", "6"), ("9223372036854775807", "9223372036854775806"),
+            ("0", "ends"), ("00", "ends"), ("", "malformed"), ("-1", "malformed"),
+            ("1\r\nMax-Forwards: 1", "malformed"), ("9223372036854775808", "malformed"),
+        ])
+    func hops(value: String, expected: String) throws {
+        let pool = Ref.allocate(BufferPool())
+        defer { pool.destroy() }
+        var head = Head(pool: pool)
+        var scanned = 0
+        let text = "OPTIONS /a HTTP/1.1\r\nHost: a\r\nMax-Forwards: \(value)\r\nX: y\r\n\r\n"
+        try Array(text.utf8).withBytes { bytes throws(MalformedMessage) in
+            _ = try HTTP1RequestParser.parse(bytes, scanned: &scanned, into: &head, isSecure: false)
+        }
+        switch Forwarding.countHop(&head) {
+        case .goesOn: #expect(head.value(head.fields[1]).string == expected)
+        case .endsHere: #expect(expected == "ends")
+        case .malformed: #expect(expected == "malformed")
+        }
+    }
+
     @Test("names with underscores are dropped, passed or refused")
     func underscores() {
         let request = "GET / HTTP/1.1\r\nHost: a\r\nX_A: 1\r\n\r\n"

@@ -13,16 +13,16 @@ private let preface = Array("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".utf8)
 
 /// Calls with each frame that is found in pieces of so many octets.
 private func find(
-    _ input: [UInt8], in frames: inout HTTP2ClientFrames, by size: Int,
-    _ found: (inout HTTP2ClientFrames, HTTP2ClientFrames.Frame) -> Void
+    _ input: [UInt8], in reader: inout HTTP2FrameReader, by size: Int,
+    _ found: (HTTP2FrameHeader) -> Void
 ) {
     for start in stride(from: 0, to: input.count, by: size) {
         let piece = Array(input[start..<min(start + size, input.count)])
         piece.withBytes { bytes in
             var position = 0
-            while let frame = frames.next(bytes, &position) {
+            while let frame = reader.next(bytes, &position) {
                 #expect(frame.start >= 0 && frame.start <= position)
-                found(&frames, frame)
+                found(frame)
             }
             #expect(position == piece.count)
         }
@@ -36,12 +36,12 @@ private func find(
             preface + frame(4, 0, 0, []) + frame(1, 5, 1, Array(repeating: 9, count: 300))
             + frame(2, 0, 3, [0x80, 0, 0, 7, 9]) + frame(2, 0, 5, [1, 2, 3])
             + frame(0, 1, 1, [1, 2, 3]) + frame(8, 0, 0, [0, 0, 0, 1])
-        var frames = HTTP2ClientFrames()
+        var reader = HTTP2FrameReader(.server)
         var found: [[Int]] = []
-        find(input, in: &frames, by: size) { _, frame in
+        find(input, in: &reader, by: size) { frame in
             found.append([
                 Int(frame.type), Int(frame.flags), Int(frame.stream), frame.length,
-                frame.isDependency ? Int(frame.behind) : -1,
+                frame.isDependency ? Int(frame.dependency) : -1,
             ])
         }
         #expect(
@@ -57,15 +57,16 @@ private func find(
             preface + frame(0, 0, 1, []) + frame(1, 5, 7, []) + frame(0, 0, 7, [])
             + frame(1, 5, 3, []) + frame(1, 5, 9, []) + frame(1, 5, 9, []) + frame(0, 0, 2, [])
         var needs: [Bool] = []
+        var reader = HTTP2FrameReader(.server)
         var frames = HTTP2ClientFrames()
-        find(input, in: &frames, by: 999) { frames, frame in
+        find(input, in: &reader, by: 999) { frame in
             needs.append(frames.needsOpenStream(frame))
         }
         #expect(needs == [false, false, true, true, false, true, false])
         #expect(frames.faultOfClosed(5) == HTTP2Code.protocolError)
         #expect(frames.faultOfClosed(7) == HTTP2Code.streamClosed)
         frames.forgive(7)
-        find(frame(0, 0, 7, []) + frame(0, 0, 9, []), in: &frames, by: 999) { frames, frame in
+        find(frame(0, 0, 7, []) + frame(0, 0, 9, []), in: &reader, by: 999) { frame in
             #expect(frames.needsOpenStream(frame) == (frame.stream == 9))
         }
     }
@@ -77,8 +78,9 @@ private func find(
             + frame(2, 0, 5, [0, 0, 0, 7, 9]) + frame(9, 4, 1, Array(repeating: 0, count: 16_384))
             + frame(9, 4, 1, Array(repeating: 0, count: 16_385))
         var faults: [UInt32?] = []
-        var frames = HTTP2ClientFrames()
-        find(input, in: &frames, by: 999) { frames, frame in faults.append(frames.fault(frame)) }
+        var reader = HTTP2FrameReader(.server)
+        let frames = HTTP2ClientFrames()
+        find(input, in: &reader, by: 999) { frame in faults.append(frames.fault(frame)) }
         let illegal = HTTP2Code.protocolError
         #expect(faults == [illegal, illegal, nil, nil, HTTP2Code.frameSizeError])
     }
@@ -91,11 +93,12 @@ private func find(
             (frame(4, 0, 0, []), false, true), (frame(4, 1, 0, []), false, false),
             (frame(6, 1, 0, Array(repeating: 0, count: 8)), false, false),
         ]
+        var reader = HTTP2FrameReader(.server)
         var frames = HTTP2ClientFrames()
-        find(preface, in: &frames, by: 24) { _, _ in }
+        find(preface, in: &reader, by: 24) { _ in }
         for (input, closes, settles) in closing {
             frames.beginInput()
-            find(input, in: &frames, by: 3) { frames, frame in frames.note(frame) }
+            find(input, in: &reader, by: 3) { frame in frames.note(frame) }
             #expect(frames.mayHaveClosed == closes && frames.hasSettings == settles)
         }
     }

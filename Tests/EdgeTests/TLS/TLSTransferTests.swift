@@ -150,19 +150,38 @@ import Testing
         #expect(failure == .io(EBADF))
     }
 
-    @Test("without data are bounded, and the output with them")
-    func keyUpdateFlood() throws {
+    @Test(
+        "without data are bounded, whoever sends them, and a byte now and then pays for none",
+        arguments: [true, false], ["", "x"])
+    func keyUpdateFlood(fromClient: Bool, data: String) throws {
         let pair = try Self.pair()
+        let (from, to) = fromClient ? (pair.client, pair.server) : (pair.server, pair.client)
         var ended = false
         for _ in 0..<100 where !ended {
-            KeyUpdates.request(pair.client)
-            pair.client.flush()
-            if case .failed(let failure) = pair.server.read().0 {
+            KeyUpdates.request(from)
+            #expect(data.isEmpty || from.write(data))
+            from.flush()
+            if case .failed(let failure) = to.read().0 {
                 #expect(failure.kind == .flood)
                 ended = true
             }
         }
         #expect(ended)
+    }
+
+    @Test("that are small are read in shares, and none is lost")
+    func manyRecords() throws {
+        let pair = try Self.pair()
+        for _ in 0..<200 { #expect(pair.client.write("x")) }
+        pair.client.flush()
+        var shares: [Int] = []
+        while shares.reduce(0, +) < 200 {
+            let share = pair.server.read().1.count
+            guard share > 0 else { break }
+            shares.append(share)
+            #expect(pair.server.hasBuffered == (shares.count < 4))
+        }
+        #expect(shares == [64, 64, 64, 8])
     }
 
     @Test("pass after buffers were given back while idle")

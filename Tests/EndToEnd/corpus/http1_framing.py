@@ -6,9 +6,8 @@ from .outcomes import Case, Closed, Forwarded, Refused
 LAST = b"0\r\n\r\n"
 
 
-def coding(value, outcome, name="Transfer-Encoding"):
-    shown = told(value)
-    return Case(f"te value {shown}", post(name.encode() + b":" + value, body=LAST), outcome)
+def coding(value, outcome):
+    return Case(f"te value {told(value)}", post(b"Transfer-Encoding:" + value, body=LAST), outcome)
 
 
 CODINGS = [
@@ -60,8 +59,8 @@ CODINGS = [
 ]
 
 
-def name(line, outcome, **more):
-    return Case(f"te name {told(line)}", post(line, body=LAST, **more), outcome)
+def name(line, outcome):
+    return Case(f"te name {told(line)}", post(line, body=LAST), outcome)
 
 
 CODING_NAMES = [

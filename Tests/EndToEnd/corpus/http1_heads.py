@@ -43,21 +43,21 @@ def host(value, outcome=Refused(400)):
     return Case(f"host {told(value)}", START + b"Host:" + value + b"\r\n\r\n", outcome)
 
 
-def named(value):
+def good(value):
     return host(b" " + value, Forwarded(has={b"host": value}))
 
 
 HOSTS = [
-    named(b"localhost"), named(b"localhost:80"), named(b"LOCALHOST"), named(b"a.b.c."),
-    named(b"127.0.0.1:8080"), named(b"[::1]"), named(b"[::1]:80"), named(b"a_b"), named(b"a:"),
-    named(b"a%41"), named(b"!$&'()*+;=~-"), named(b"a" * 253),
+    good(b"localhost"), good(b"localhost:80"), good(b"LOCALHOST"), good(b"a.b.c."),
+    good(b"127.0.0.1:8080"), good(b"[::1]"), good(b"[::1]:80"), good(b"a_b"), good(b"a:"),
+    good(b"a%41"), good(b"!$&'()*+;=~-"), good(b"a" * 253),
     host(b"localhost", Forwarded(has={b"host": b"localhost"})),
     host(b"\tlocalhost \t", Forwarded(has={b"host": b"localhost"})),
     host(b""), host(b" "), host(b" a b"), host(b" a,b"), host(b" a, b"), host(b" a/b"),
     host(b" a/"), host(b" u@a"), host(b" u:p@a"), host(b" @"), host(b" @a"), host(b" a?b"),
     host(b" a#b"), host(b" a\\b"), host(b" http://a"), host(b" a:b"), host(b" a:-1"),
     host(b" a:+1"), host(b" a:65536"), host(b" a:99999"), host(b" a:000080"), host(b" a:1:2"),
-    host(b" a:80 "[:-1] + b"x"), host(b" :80"), host(b" :"), host(b" ["), host(b" []"),
+    host(b" a:80x"), host(b" :80"), host(b" :"), host(b" ["), host(b" []"),
     host(b" [::1"), host(b" ::1"), host(b" [::1]x"), host(b" [::1]]"), host(b" [::1%25lo]"),
     host(b" [a]"), host(b" [v1.a]"), host(b" [::g]"), host(b" a]"), host(b" %"), host(b" %4"),
     host(b" %zz"), host(b" a\xe9"), host(b" a\x00"), host(b" a\x7f"), host(b' "a"'), host(b" <a>"),

@@ -1,6 +1,6 @@
 """Well-formed heads that mean harm: connection options, upgrades, expectations, hidden content."""
 
-from .bytes1 import HIDDEN, HOST, START, get, post, told
+from .bytes1 import HIDDEN, HOST, get, post, told
 from .outcomes import Case, Early, Forwarded, Refused
 
 KEPT = {
@@ -62,7 +62,7 @@ CONNECTION = [nominated(*pair) for pair in KEPT.items()] + [
 ]
 
 
-def upgrade(value, *lines, connection=b"Upgrade", has=None, start=START):
+def upgrade(value, *lines, connection=b"Upgrade", has=None):
     outcome = Forwarded(has={b"upgrade": has, b"connection": b"upgrade"}) if has else Forwarded(
         lacks=(b"upgrade", b"connection", b"http2-settings"))
     data = [b"Connection: " + connection, b"Upgrade: " + value, *lines]
@@ -110,7 +110,7 @@ TE = [te(b"trailers", b"trailers"), te(b"Trailers", b"trailers"), te(b"gzip"), t
       te(b"trailersx"), te(b""), te(b"identity;q=1")]
 
 
-def expect(value, outcome, method=post, **more):
+def expect(value, outcome):
     data = post(b"Expect: " + value, b"Content-Length: 3", body=b"abc")
     return Case(f"expect {told(value)}", data, outcome)
 
@@ -132,7 +132,7 @@ EXPECTATIONS = [
 ]
 
 
-def content(method, data, **more):
+def content(method, data):
     lines = (b"%s /api/x?id=1 HTTP/1.1\r\n" % method + HOST + b"Content-Length: %d\r\n\r\n"
              % len(data) + data)
     return Case(f"content on {told(method)}", lines, Forwarded(body=data, method=method))
@@ -176,4 +176,20 @@ CONTENT = [content(method, HIDDEN) for method in (
          + b"\r\n" + HIDDEN, Forwarded(closes=True)),
 ]
 
-CASES = CONNECTION + UPGRADES + TE + EXPECTATIONS + CONTENT
+def hops(method, value, outcome):
+    return Case(f"{method.decode()} with max-forwards {told(value)}",
+                method + b" /api/x?id=1 HTTP/1.1\r\n" + HOST + b"Max-Forwards: " + value
+                + b"\r\nX: y\r\n\r\n", outcome)
+
+
+FORWARDS = [
+    hops(method, value, Forwarded(method=method, has={b"max-forwards": left, b"x": b"y"}))
+    for method in (b"TRACE", b"OPTIONS") for value, left in [
+        (b"1", b"0"), (b"10", b"9"), (b"9223372036854775807", b"9223372036854775806")]] + [
+    hops(method, value, Refused(400, closes=False)) for method in (b"TRACE", b"OPTIONS")
+    for value in (b"x", b"", b"-1", b"1, 2", b"9223372036854775808")] + [
+    hops(b"TRACE", b"0", Refused(501, closes=False)),
+    hops(b"GET", b"0", Forwarded(has={b"max-forwards": b"0"})),
+]
+
+CASES = CONNECTION + UPGRADES + TE + EXPECTATIONS + CONTENT + FORWARDS

@@ -103,8 +103,9 @@ def cases(*groups):
 class Conversation:
     """One connection of one case: builds its frames, and sees what comes of them."""
 
-    def __init__(self, raw, target):
+    def __init__(self, raw, target, piece=None):
         self.raw = raw
+        self.piece = piece
         self.target = target
         self.silent = target.replace("/hello", "/never")
         self.status = {}
@@ -135,8 +136,11 @@ class Conversation:
         """A request's field block, without the frame around it."""
         return h2.literals(self.fields(*more, **pseudo))
 
-    def send(self, *pieces):
-        return self.raw.send(*pieces)
+    def send(self, *parts):
+        """Writes bytes, if `piece` says so a few at a time; False if the peer is gone."""
+        data = b"".join(parts)
+        size = self.piece or len(data) or 1
+        return all([self.raw.send(data[at:at + size]) for at in range(0, len(data), size)])
 
     # Seeing.
 
@@ -237,13 +241,13 @@ class Bench:
         self.upstream = upstream
         self.forbidden = {}
 
-    def converse(self, name, handshake=True, listener=0):
+    def converse(self, name, handshake=True, listener=0, piece=None):
         raw = self.edge.frames(listener, plain=listener == 1, handshake=handshake)
-        return Conversation(raw, f"/api/hello?id=1&case={name}")
+        return Conversation(raw, f"/api/hello?id=1&case={name}", piece)
 
-    def play(self, case):
+    def play(self, case, piece=None):
         """Plays one case, and fails unless what came of it is allowed."""
-        talk = self.converse(case.id, case.handshake, case.listener)
+        talk = self.converse(case.id, case.handshake, case.listener, piece)
         if case.seen != ANY:
             self.forbidden[talk.target] = case
         with talk.raw:
