@@ -94,6 +94,8 @@ struct Exchange: ~Copyable {
     /// Reading from the client, or from the upstream, waits for the other side.
     var isRequestPaused = false
     var isResponsePaused = false
+    /// The client has ended its side of a tunnel before the host has taken all that it sent.
+    var isTunnelEnding = false
     /// Bytes of the response that the client had taken when the deadline was last looked at.
     var taken: UInt64 = 0
     /// Content received from the client's stream that its window was not yet given back for.
