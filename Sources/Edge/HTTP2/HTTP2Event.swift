@@ -7,7 +7,8 @@
 enum HTTP2Event: BitwiseCopyable {
     /// Server: a request; client: an informational or final response. The receiver owns `head`.
     ///
-    /// A request that is not to be forwarded carries the status to answer with (414, 417, 431, 501).
+    /// A request that is not to be forwarded carries the status to answer with (414, 417, 431,
+    /// 501).
     case head(stream: Int32, owner: Token, head: Ref<Head>, endsStream: Bool)
     /// Content, in the memory given to `receive`: drain events before reusing that.
     case data(stream: Int32, owner: Token, bytes: Bytes)
