@@ -34,13 +34,18 @@ test-e2e: install build ## Run the end-to-end tests against the release binary
 	$(PYTEST) Tests/EndToEnd -n $(JOBS) $(ARGUMENTS)
 
 lint: ## Check the format of every Swift file
-	swift format lint --strict --parallel --recursive Package.swift Sources Tests
+	swift format lint --strict --parallel --recursive Package.swift Sources Tests Fuzz
 
 certs: ## Make development certificates in certs/ where they are missing
 	certs/make-development-certificates
 
 bench: install build ## Measure instructions, allocations and requests per CPU second beside peers
 	Benchmarks/run $(ARGUMENTS)
+
+.PHONY: fuzz
+SECONDS ?= 600
+fuzz: ## Run every fuzz target for SECONDS each (600), two at a time
+	Fuzz/run all $(SECONDS)
 
 clean: ## Remove what was built (certificates and .venv stay)
 	rm -rf .build bench-out
