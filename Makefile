@@ -8,7 +8,7 @@ PYTEST := .venv/bin/python -m pytest
 JOBS ?= 2
 ARGUMENTS ?=
 
-.PHONY: help run build test test-unit test-e2e lint certs bench install clean
+.PHONY: help run build test test-unit test-e2e test-sanitized lint certs bench install clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,6 +33,9 @@ test-unit: ## Run the unit and layering tests
 test-e2e: install build ## Run the end-to-end tests against the release binary
 	$(PYTEST) Tests/EndToEnd -n $(JOBS) $(ARGUMENTS)
 
+test-sanitized: install ## Run the unit tests and a part of the others under both sanitizers
+	Scripts/test-sanitized $(ARGUMENTS)
+
 lint: ## Check the format of every Swift file
 	swift format lint --strict --parallel --recursive Package.swift Sources Tests Fuzz
 
@@ -48,5 +51,5 @@ fuzz: ## Run every fuzz target for SECONDS each (600), two at a time
 	Fuzz/run all $(SECONDS)
 
 clean: ## Remove what was built (certificates and .venv stay)
-	rm -rf .build bench-out
+	rm -rf .build .build-* bench-out
 	find Tests -name __pycache__ -prune -exec rm -rf {} +

@@ -51,7 +51,7 @@ final class FrontRig {
         }
         services = try Socket.listen(any, backlog: 64, dualStack: false)
         nameServer = try LoopbackSocket.datagram()
-        let port = Socket.localAddress(services).port
+        let port = try Socket.localAddress(services).port
         let text = Self.configuration.replacing("PORT", with: "\(port)")
         let configuration = try Configuration.parse(text, file: "fuzz.yaml", folder: "")
         registry = Registry(
@@ -73,7 +73,7 @@ final class FrontRig {
         }
         self.doors = doors
         let mailbox = try Mailbox<WorkerMessage>()
-        let names = NameCache(
+        let names = try NameCache(
             ResolverSettings(
                 servers: ["127.0.0.1:\(Socket.localAddress(nameServer).port)"],
                 usesSearch: false), workers: 1

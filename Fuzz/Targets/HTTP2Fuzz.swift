@@ -52,10 +52,11 @@ final class HTTP2Fuzz {
             settings.connectionWindow = 70_000
         }
         settings.enableConnectProtocol = options & 4 != 0
-        session = .allocate(
-            HTTP2Session(
-                role: role, settings: settings, pool: memory.buffers, heads: memory.heads,
-                memory: memory.http2))
+        let made = HTTP2Session(
+            role: role, settings: settings, pool: memory.buffers, heads: memory.heads,
+            memory: memory.http2)
+        guard let made else { preconditionFailure("no memory for a session") }
+        session = .allocate(made)
         output = .allocate(ByteQueue(pool: memory.buffers))
     }
 
@@ -87,17 +88,28 @@ final class HTTP2Fuzz {
         for _ in 0..<4 { try write(16_384) }
     }
 
-    /// What is counted of frames does not depend on how they arrive.
-    private func measure(_ bytes: [UInt8], _ step: Int) throws(FuzzFailure) {
-        var whole = FrameMeter(.client)
-        var pieces = FrameMeter(.client)
-        bytes.withBytes { whole.read($0, now: .zero) }
-        for start in stride(from: 0, to: bytes.count, by: step) {
-            Array(bytes[start..<min(start + step, bytes.count)]).withBytes {
-                pieces.read($0, now: .zero)
+    /// Which frames are found, and what they come to, does not depend on how they arrive.
+    private func measure(_ bytes: [UInt8], _ size: Int) throws(FuzzFailure) {
+        let whole = Self.frames(in: bytes, by: max(bytes.count, 1))
+        let pieces = Self.frames(in: bytes, by: size)
+        try require(whole == pieces, "what is found depends on the reads")
+    }
+
+    /// The types of the frames that are found in pieces of so many octets, and the debt they make.
+    private static func frames(in bytes: [UInt8], by size: Int) -> [Int] {
+        var reader = HTTP2FrameReader(.client)
+        var meter = FrameMeter()
+        var found: [Int] = []
+        for start in stride(from: 0, to: bytes.count, by: size) {
+            Array(bytes[start..<min(start + size, bytes.count)]).withBytes { input in
+                var position = 0
+                while let frame = reader.next(input, &position) {
+                    meter.count(frame)
+                    found.append(Int(frame.type))
+                }
             }
         }
-        try require(whole.awaitsRest == pieces.awaitsRest, "what is owed depends on the reads")
+        return found + [meter.budget.debt, reader.awaitsRest || meter.awaitsRest ? 1 : 0]
     }
 
     private func step(_ input: inout FuzzInput, isWriting: Bool) throws(FuzzFailure) {

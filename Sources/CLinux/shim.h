@@ -2,7 +2,9 @@
 #pragma once
 #include <errno.h>
 #include <sys/epoll.h>
+#include <linux/sockios.h>
 #include <sys/eventfd.h>
+#include <sys/ioctl.h>
 
 // Declared by the headers only under _GNU_SOURCE, with which Swift's own module is not built.
 // Not <sys/socket.h>: included here, its declarations would leave the Glibc module for this one.
@@ -10,4 +12,10 @@ struct sockaddr;
 int accept4(int, struct sockaddr *, unsigned int *, int);
 
 static inline int edge_errno(void) { return errno; }
+
+// ioctl is variadic, which Swift does not import.
+static inline int edge_unacknowledged(int descriptor) {
+  int count = 0;
+  return ioctl(descriptor, SIOCOUTQ, &count) == 0 ? count : -1;
+}
 int pthread_setname_np(unsigned long, const char *);

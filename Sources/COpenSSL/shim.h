@@ -27,6 +27,10 @@ static inline void edge_ssl_ctx_prepare(SSL_CTX *ctx, int minimum_version) {
   SSL_CTX_clear_mode(ctx, SSL_MODE_AUTO_RETRY);
   SSL_CTX_set_mode(ctx, SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
   SSL_CTX_set_read_ahead(ctx, 1);
+  // 64 KiB of certificates: ten times what long chains have.
+  SSL_CTX_set_max_cert_list(ctx, 64 * 1024);
+  // No early data: it could be replayed (RFC 8446 §8).
+  SSL_CTX_set_max_early_data(ctx, 0);
 }
 
 static inline void edge_ssl_ctx_prefer_server(SSL_CTX *ctx) {

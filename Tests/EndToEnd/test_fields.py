@@ -99,6 +99,18 @@ def test_connection_cannot_remove_what_matters(seen, nominated):
         assert response.status == 400
 
 
+def test_connection_cannot_remove_what_a_trusted_proxy_says(seen):
+    ask = seen({"trusted_proxies": ["127.0.0.0/8"]})
+    names = ["X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host", "Forwarded", "Cookie"]
+    told = ["203.0.113.7", "http", "shop.example", "for=203.0.113.7", "a=b"]
+    with ask.edge.http1() as client:
+        client.request("GET", "/api/fields?id=1", fields=[
+            ("Connection", ", ".join(names)), *zip(names, told)])
+        fields = {name.lower(): value for name, value in json.loads(client.read().body)}
+    for name, value in zip(names, told):
+        assert fields[name.lower()].startswith(value), fields
+
+
 def test_te_trailers_survives(seen):
     assert seen()("-H", "TE: trailers", "-H", "Connection: TE", version="1.1")["te"] == "trailers"
 

@@ -71,7 +71,7 @@ private enum Modules {
         ],
         "DequeModule": ["Loop", "Resolve", "Upstream", "Worker"],
         "Synchronization": [
-            "Loop", "TLS", "Resolve", "Registry", "Upstream", "Observe", "Worker", "Demo",
+            "Loop", "TLS", "Resolve", "Registry", "Upstream", "Front", "Observe", "Worker", "Demo",
         ],
         "ArgumentParser": ["Sources/edge-proxy/EdgeProxy.swift"],
         "Edge": ["Sources/edge-proxy/EdgeProxy.swift"],

@@ -8,7 +8,7 @@ extension Configuration {
 
             Every option of the configuration file, as `edge-proxy check --options` prints it. The
             file is YAML; unknown and repeated keys are errors. Durations carry units: `250ms`,
-            `3s`, `5m`, `12h`, `1h30m`. File names are relative to the folder of the file.
+            `3s`, `5m`, `12h`, `30d`, `1h30m`. File names are relative to the folder of the file.
 
             ```yaml
             listeners:

@@ -54,6 +54,8 @@ struct TLSSettings: Sendable {
     /// File of 80-byte keys; nil: random keys.
     var ticketKeys: NamedFile?
     var ticketRotation: Duration
+    /// How long clients remember that this host speaks https only; zero: nothing is said.
+    var hsts: Duration
     var keyLog: NamedFile?
 
     /// Index of the certificate for unknown or absent server names.
@@ -150,6 +152,15 @@ struct FrontTimeouts: Sendable {
 
 struct LimitSettings: Sendable {
     var maxConnections: Int
+    var maxConnectionsPerAddress: Int
+    /// 0: no limit; the same for requests.
+    var handshakesPerSecondPerAddress: Int
+    var requestsPerSecondPerAddress: Int
+    var ipv6Prefix: Int
+    /// Bytes per second; 0: any rate.
+    var minRate: Int
+    /// nil: half of what the process may use.
+    var maxMemory: ByteCount?
     var maxStreams: Int
     var underscoreFields: UnderscorePolicy
 }

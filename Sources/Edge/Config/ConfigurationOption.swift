@@ -4,6 +4,7 @@
 indirect enum OptionType: Sendable {
     case count(ClosedRange<Int>)
     case duration(ClosedRange<Duration>)
+    case size(ClosedRange<ByteCount>)
     case boolean
     case choice([String])
     /// Any text; the words say which, for documentation and errors.
@@ -20,6 +21,8 @@ indirect enum OptionType: Sendable {
         case .count(let range): "a whole number from \(range.lowerBound) to \(range.upperBound)"
         case .duration(let range):
             "a duration from \(range.lowerBound.text) to \(range.upperBound.text)"
+        case .size(let range):
+            "a size from \(range.lowerBound.text) to \(range.upperBound.text)"
         case .boolean: "true or false"
         case .choice(let words):
             words.count == 2
@@ -111,7 +114,8 @@ func editDistance(_ left: [UInt8], _ right: [UInt8]) -> Int {
 
 extension Duration {
     private static let units: [(name: String, nanoseconds: Int64)] = [
-        ("h", 3_600_000_000_000), ("m", 60_000_000_000), ("s", 1_000_000_000), ("ms", 1_000_000),
+        ("d", 86_400_000_000_000), ("h", 3_600_000_000_000), ("m", 60_000_000_000),
+        ("s", 1_000_000_000), ("ms", 1_000_000),
     ]
 
     /// As the configuration writes it: `250ms`, `3s`, `1h30m`.
@@ -125,7 +129,7 @@ extension Duration {
         return text.isEmpty ? "0s" : text
     }
 
-    /// Reads `250ms`, `3s`, `5m`, `12h` or several of them, larger ones first.
+    /// Reads `250ms`, `3s`, `5m`, `12h`, `30d` or several of them, larger ones first.
     init?(text: String) {
         var rest = Substring(text)
         var total: Int64 = 0

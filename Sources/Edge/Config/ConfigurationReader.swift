@@ -28,21 +28,17 @@ struct ConfigurationReader {
         _ root: SectionReader, _ file: String, _ upstream: UpstreamSettings?,
         _ admin: AdminSettings?
     ) -> Configuration? {
-        let limits = root.section("limits")
+        let limits = limits(root.section("limits"))
         let log = root.section("access_log")
         let registry = root.section("registry")
         let resolver = resolver(root.section("resolver"))
         let timeouts = timeouts(root.section("timeouts"))
         let ranges = trustedProxies(root)
         let workers = root.isGiven("workers") ? root.count("workers") : Self.cores()
-        guard let upstream, let resolver, let timeouts, let workers,
+        guard let upstream, let resolver, let timeouts, let workers, let limits,
             let maxHosts = registry.count("max_hosts"),
             let maxConnections = registry.count("max_connections"),
             let hostIdle = registry.duration("host_idle"),
-            let frontConnections = limits.count("max_connections"),
-            let maxStreams = limits.count("max_streams"),
-            let underscore = limits.choice("underscore_fields")
-                .flatMap(UnderscorePolicy.init(name:)),
             let logPath = log.text("path"),
             let format = log.choice("format").flatMap(AccessLogSettings.Format.init),
             let grace = root.section("shutdown").duration("grace"),
@@ -53,9 +49,7 @@ struct ConfigurationReader {
             registry: .init(
                 maxHosts: maxHosts, maxConnections: maxConnections, hostIdle: hostIdle),
             resolver: resolver, timeouts: timeouts,
-            limits: .init(
-                maxConnections: frontConnections, maxStreams: maxStreams,
-                underscoreFields: underscore),
+            limits: limits,
             trustedProxies: ranges,
             accessLog: .init(path: logPath == "off" ? nil : resolve(logPath), format: format),
             admin: admin, shutdown: .init(grace: grace), logLevel: level)
@@ -111,12 +105,13 @@ struct ConfigurationReader {
         let alpn = reader.choices("alpn")?.compactMap(TLSSettings.Application.init)
         guard let alpn,
             let version = reader.choice("min_version").flatMap(TLSVersion.init),
-            let rotation = reader.duration("ticket_rotation")
+            let rotation = reader.duration("ticket_rotation"),
+            let hsts = reader.duration("hsts")
         else { return nil }
         return TLSSettings(
             certificates: certificates, minVersion: version, alpn: alpn,
             ticketKeys: file(reader, "ticket_keys"), ticketRotation: rotation,
-            keyLog: file(reader, "key_log"))
+            hsts: hsts, keyLog: file(reader, "key_log"))
     }
 
     private func certificate(_ reader: SectionReader) -> CertificateSettings? {
@@ -237,6 +232,23 @@ struct ConfigurationReader {
         else { return nil }
         return FrontTimeouts(
             handshake: handshake, head: head, body: body, write: write, idle: idle)
+    }
+
+    private func limits(_ reader: SectionReader) -> LimitSettings? {
+        guard let connections = reader.count("max_connections"),
+            let perAddress = reader.count("max_connections_per_address"),
+            let handshakes = reader.count("handshakes_per_second_per_address"),
+            let requests = reader.count("requests_per_second_per_address"),
+            let prefix = reader.count("ipv6_prefix"), let rate = reader.count("min_rate"),
+            let streams = reader.count("max_streams"),
+            let underscore = reader.choice("underscore_fields")
+                .flatMap(UnderscorePolicy.init(name:))
+        else { return nil }
+        return LimitSettings(
+            maxConnections: connections, maxConnectionsPerAddress: perAddress,
+            handshakesPerSecondPerAddress: handshakes, requestsPerSecondPerAddress: requests,
+            ipv6Prefix: prefix, minRate: rate, maxMemory: reader.size("max_memory"),
+            maxStreams: streams, underscoreFields: underscore)
     }
 
     private func trustedProxies(_ root: SectionReader) -> [AddressRange] {

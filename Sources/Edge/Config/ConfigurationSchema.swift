@@ -81,6 +81,10 @@ enum ConfigurationSchema {
                 "Age at which a random ticket key is replaced; "
                     + "it decrypts for as long again."),
             .init(
+                "hsts", .duration(.zero...(.seconds(315_360_000))), .value("730d"),
+                "How long clients shall use https only: `max-age` of Strict-Transport-Security in "
+                    + "every answer that does not carry that field already; `0s`: not sent."),
+            .init(
                 "key_log", .file, .absent("no key log"),
                 "Writes session secrets for packet analysis. Whoever reads it reads all traffic."),
         ])
@@ -241,6 +245,33 @@ extension ConfigurationSchema {
         "limits", "How much clients may ask for.",
         [
             .init("max_connections", .count(1...1_000_000), .value("10000"), "Client connections."),
+            .init(
+                "max_connections_per_address", .count(1...1_000_000), .value("2000"),
+                "Client connections from one address. "
+                    + "Addresses in `trusted_proxies` stand for many clients and have no limits."),
+            .init(
+                "handshakes_per_second_per_address", .count(0...1_000_000), .value("200"),
+                "TLS connections that one address may begin; five seconds' worth may come at once. "
+                    + "More are closed at once. 0: no limit."),
+            .init(
+                "requests_per_second_per_address", .count(0...1_000_000), .value("0"),
+                "Requests of one address; five seconds' worth may come at once. "
+                    + "More are answered 429. 0: no limit."),
+            .init(
+                "ipv6_prefix", .count(16...128), .value("64"),
+                "Bits of an IPv6 address that stand for one client in the limits per address."),
+            .init(
+                "min_rate", .count(0...1_000_000_000), .value("100"),
+                "Bytes per second that a client must send of a request's body until it is "
+                    + "answered, and take of an answer that waits for it, on average over "
+                    + "`timeouts.body` and `timeouts.write`. gRPC requests may be slower. "
+                    + "0: any rate."),
+            .init(
+                "max_memory", .size(.mebibytes(16)...(.mebibytes(1 << 20))),
+                .absent("half of what the process may use"),
+                "Memory for what is under way: buffers, HTTP/2 and TLS state. From three "
+                    + "quarters on buffers are kept short; when it is used up, new requests are "
+                    + "answered 503, new connections closed, and exchanges cut that do not move."),
             .init(
                 "max_streams", .count(1...10_000), .value("128"),
                 "Concurrent streams of an HTTP/2 connection."),

@@ -113,6 +113,15 @@ struct SectionReader {
         }
     }
 
+    func size(_ name: String) -> ByteCount? {
+        guard case .size(let range) = section.option(name).type else {
+            preconditionFailure("option '\(name)' is not a size")
+        }
+        return value(name) { text in
+            ByteCount(text: text).flatMap { range.contains($0) ? $0 : nil }
+        }
+    }
+
     func choice(_ name: String) -> String? {
         guard case .choice(let words) = section.option(name).type else {
             preconditionFailure("option '\(name)' is not a choice")

@@ -78,6 +78,16 @@ struct Bytes: BitwiseCopyable {
         equalsIgnoringCase(Bytes(lowercase))
     }
 
+    /// Compares any two texts without regard to the case of ASCII letters.
+    func equalsIgnoringASCIICase(_ other: Bytes) -> Bool {
+        guard count == other.count else { return false }
+        for index in 0..<count
+        where ASCII.lowercase(self[index]) != ASCII.lowercase(other[index]) {
+            return false
+        }
+        return true
+    }
+
     @inline(__always)
     func hasPrefix(_ other: Bytes) -> Bool {
         count >= other.count && prefix(other.count).equals(other)

@@ -3,10 +3,10 @@
 extension Limits {
     /// Debt of oddities at which a connection ends with ENHANCE_YOUR_CALM.
     ///
-    /// 1 000 pings, 500 cancelled streams or 125 provoked resets at once: more than a page with a
-    /// hundred images whose reader moves on, less than a second of our work.
+    /// 1 000 pings, 500 cancelled streams or 125 provoked resets at once: more than a page with
+    /// a hundred images whose reader moves on, less than a second of our work.
     static let oddityBudget = 1000
-    /// Debt that time takes off per second: 100 pings or 50 cancelled streams or 12 provoked resets.
+    /// Debt that time takes off per second: 100 pings, 50 cancelled streams, 12 provoked resets.
     ///
     /// Every exchange that ended well takes off one more, so that a proxy in front of us that
     /// multiplexes thousands of clients may have a share of them leave.
@@ -40,11 +40,18 @@ extension Limits {
         case .emptyFrame: 4
         // Skipped (RFC 9113 §4.1) at the price of reading.
         case .unknownFrame: 1
+        // Thrown away as well, a head after its decoding.
+        case .ignoredFrame: 1
+        // A walk over all streams; two are enough for any farewell (RFC 9113 §6.8).
+        case .goAway: 10
+        // A head decoded and a reset. A client may open what it likes before it has seen our
+        // SETTINGS, so this is less than what it could know.
+        case .refusedStream: 2
         // Bandwidth that we read and throw away.
         case .padding: 1
         // CVE-2024-27316, and acknowledgements that pile up (CVE-2019-9512, -9515): no second
         // chance, since memory is at stake.
-        case .continuation, .unreadAcknowledgements: oddityBudget + 1
+        case .continuation, .tlsMessage, .unreadAcknowledgements: oddityBudget + 1
         }
     }
 
@@ -52,6 +59,10 @@ extension Limits {
     static let tinyWindow = 64
     /// DATA frames sent whose WINDOW_UPDATEs are still expected, at most: 2 GiB of full frames.
     static let expectedUpdates = 1 << 18
+    /// DATA frames that may be under way on a stream that we reset: its window, by the KiB.
+    static let framesUnderWay = 256
+    /// Such frames that are put up with at most, after many resets.
+    static let expectedIgnored = 1 << 16
     /// CONTINUATION frames of one head: 8 × 16 KiB hold any head that is admitted.
     static let continuations = 8
     /// Octets of an HTTP/2 head, as decoded, after which its stream is reset instead of answered:

@@ -4,6 +4,14 @@
 ///
 /// What an operator tunes stands in `Config/Configuration.swift`.
 enum Limits {
+    /// Builds for address sanitizer keep no pools, so that it sees every use of a block that was
+    /// given back.
+    #if EDGE_UNPOOLED
+        private static let pools = false
+    #else
+        private static let pools = true
+    #endif
+
     /// 32 KiB: two TLS records; a larger message head is answered 431 (or 502 from upstream).
     static let headBytes = 32 * 1024
     /// 16 KiB of request target; 414 above; half of a head, so that fields still fit beside it.
@@ -20,8 +28,18 @@ enum Limits {
     static let highWater = 128 * 1024
     /// Bytes queued towards one peer below which the other side's reading goes on.
     static let lowWater = 32 * 1024
+    /// The same two while memory is short.
+    static let shortHighWater = 16 * 1024
+    static let shortLowWater = 4 * 1024
+    /// What a client's connection costs besides its buffers: OpenSSL's session, nghttp2's tables
+    /// and our own state, measured on idle TLS connections.
+    static let connectionBytes = 24 * 1024
+    /// Change of a worker's memory that it tells the process.
+    static let memoryStep = 64 * 1024
+    /// How long one side of an exchange may be behind while memory is used up.
+    static let relief = Duration.milliseconds(500)
     /// Free blocks that one worker keeps for reuse; above it memory returns to the system.
-    static let pooledBytes = 32 * 1024 * 1024
+    static let pooledBytes = pools ? 32 * 1024 * 1024 : 0
     /// Events taken from the kernel in one call.
     static let eventsPerPoll = 512
     /// Connections accepted per wake-up, so that an accept storm does not starve live connections.
@@ -31,7 +49,9 @@ enum Limits {
     /// Octets serialised into one HTTP/2 output queue at most, whatever the caller asks for.
     static let http2WriteBytes = 512 * 1024
     /// Free blocks of nghttp2's that one worker keeps for reuse.
-    static let http2PooledBytes = 8 * 1024 * 1024
+    static let http2PooledBytes = pools ? 8 * 1024 * 1024 : 0
+    /// 256 heads of 1.8 KiB that one worker keeps: as many as a busy one has in flight.
+    static let pooledHeads = pools ? 256 : 0
     /// Attempts to deliver one request, the first included.
     static let attempts = 3
     /// Informational responses forwarded per exchange; a flood of them ends it with 502.

@@ -23,10 +23,17 @@ enum Oddity: UInt8, CaseIterable, BitwiseCopyable, Sendable {
     /// DATA, HEADERS or CONTINUATION without content.
     case emptyFrame
     case unknownFrame
+    /// DATA or a head on a stream that is gone, beyond what may have been under way at its end.
+    case ignoredFrame
+    case goAway
+    /// A stream beyond our limit, opened before the peer has acknowledged the limit.
+    case refusedStream
     /// More padding than content.
     case padding
     /// CONTINUATION frames of one head beyond `Limits.continuations`; ends the connection at once.
     case continuation
+    /// Messages of TLS that no data paid for; ends the connection at once.
+    case tlsMessage
     /// PING and SETTINGS whose acknowledgements the peer does not read; ends it at once.
     case unreadAcknowledgements
 
@@ -44,8 +51,12 @@ enum Oddity: UInt8, CaseIterable, BitwiseCopyable, Sendable {
         case .tinyWindow: "tiny_window"
         case .emptyFrame: "empty_frame"
         case .unknownFrame: "unknown_frame"
+        case .ignoredFrame: "ignored_frame"
+        case .goAway: "goaway"
+        case .refusedStream: "refused_stream"
         case .padding: "padding"
         case .continuation: "continuation"
+        case .tlsMessage: "tls_message"
         case .unreadAcknowledgements: "unread_acknowledgements"
         }
     }
@@ -61,7 +72,7 @@ struct OddityBudget: BitwiseCopyable {
     private(set) var flood: Oddity?
     private var isFloodTaken = false
     /// How often each kind was seen since `takeCounts`.
-    private var counts: [16 of UInt16] = .init(repeating: 0)
+    private var counts: [20 of UInt16] = .init(repeating: 0)
     private(set) var hasCounts = false
 
     init() {}

@@ -59,7 +59,7 @@ struct DemonstrationDNS {
         let wakeUp = try WakeUp()
         self.descriptor = descriptor
         self.wakeUp = wakeUp
-        address = Socket.localAddress(descriptor)
+        address = try Socket.localAddress(descriptor)
         thread = try Thread(name: "demo-dns") {
             // The longest query without extensions (RFC 1035 §2.3.4).
             var buffer = [UInt8](repeating: 0, count: 512)

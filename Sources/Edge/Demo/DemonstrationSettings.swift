@@ -90,7 +90,7 @@ struct DemonstrationSettings {
             workers: 1
             listeners:
               - address: \(Self.quoted(listenerName))
-                tls: {certificates: [\(pairs.joined(separator: ", "))]}
+                tls: {hsts: 0s, certificates: [\(pairs.joined(separator: ", "))]}
             routes:
               - \(route("/api", "1.1"))
               - \(route("/h2", "h2c"))

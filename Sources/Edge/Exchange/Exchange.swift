@@ -32,6 +32,8 @@ struct ExchangePolicy: BitwiseCopyable {
     /// The client may be silent for so long within a request, or not reading within a response.
     var bodyTimeout = Duration.seconds(60)
     var writeTimeout = Duration.seconds(60)
+    /// Bytes per second that the client has to send or take on average over these; 0: any rate.
+    var minRate = 0
     var maxConnections = 256
     var maxInFlight = 1024
     var maxQueue = 1024
@@ -89,13 +91,20 @@ struct Exchange: ~Copyable {
     /// Some byte of a response arrived on the current attempt.
     var hasResponseBytes = false
     var informational = 0
+    /// The upstream has asked for the content that the client announced by Expect.
+    var wasContinued = false
     /// The response's content goes through `response` (HTTP/2 clients, and only if there is any).
     var hasOutlet = false
     /// Reading from the client, or from the upstream, waits for the other side.
     var isRequestPaused = false
     var isResponsePaused = false
+    /// When either was paused last.
+    var pausedAt = Instant.zero
     /// Bytes of the response that the client had taken when the deadline was last looked at.
     var taken: UInt64 = 0
+    /// Bytes of the request that had come when its rate was last looked at, and when that was.
+    var receivedBefore: UInt64 = 0
+    var rateSince: Instant
     /// Content received from the client's stream that its window was not yet given back for.
     var unconsumedRequest = 0
     var unconsumedResponse = 0
@@ -137,6 +146,13 @@ struct Exchange: ~Copyable {
         pool = nil
         upstream = nil
         began = now
+        rateSince = now
+    }
+
+    /// The rate at which the request comes is measured from now on.
+    mutating func measureRate(from now: Instant) {
+        receivedBefore = record.received
+        rateSince = now
     }
 
     /// Keeps content that is about to be sent, as long as all of it fits.

@@ -33,6 +33,8 @@ struct FrontConnection: ~Copyable {
     let token: Token
     let purpose: ListenerPurpose
     let peer: SocketAddress
+    /// Its client's counts and rates; nil where no limits per address apply.
+    var client: Ref<ClientRecord>?
     var transport: Transport
     /// Plaintext from the client that could not be worked on yet.
     var input: ByteQueue
@@ -55,15 +57,21 @@ struct FrontConnection: ~Copyable {
     var closesAfterOutput = false
     /// The end of the output is not the end of the message: close without TLS's farewell.
     var closesAbruptly = false
+    /// TLS's farewell is among the output, or sent.
+    var hasSaidFarewell = false
 
-    /// What had been sent when the deadline for writing was last set: progress moves it.
-    var bytesOutAtDeadline: UInt64 = 0
+    /// What the client had taken when the deadline for writing was last set.
+    var takenAtDeadline: UInt64 = 0
+    /// When the time without a request began.
+    var idleSince = Instant.zero
     /// The loop over `input` is running: whoever completes an exchange must not start it again.
     var isParsing = false
 
     /// The peer may extend forwarding fields.
     var isTrusted = false
     var isSecure = false
+    /// What the listener adds to final responses.
+    var transportSecurity = StrictTransportSecurity()
     var tlsLabel = TLSLabel.none
     var isReadPaused = false
     var isDirty = false
@@ -81,6 +89,7 @@ struct FrontConnection: ~Copyable {
         self.token = token
         self.purpose = purpose
         self.peer = peer
+        client = nil
         transport = Transport(descriptor: descriptor, pool: buffers)
         input = ByteQueue(pool: buffers)
         output = ByteQueue(pool: buffers)
@@ -98,6 +107,11 @@ struct FrontConnection: ~Copyable {
     /// Bytes towards the client that the kernel has not taken.
     @inline(__always)
     var buffered: Int { output.count + transport.pending }
+
+    /// Bytes that the client's system has acknowledged; costs a system call.
+    var taken: UInt64 {
+        transport.bytesOut &- UInt64(Socket.unacknowledged(transport.descriptor))
+    }
 
     /// Sends what waits.
     @inline(__always)

@@ -4,8 +4,8 @@
 enum FieldName: UInt8, Sendable {
     case other
     case connection, contentLength, cookie, date, expect, forwarded, host, http2Settings, keepAlive
-    case proxyConnection, referer, te, trailer, transferEncoding, upgrade, userAgent, via
-    case xForwardedFor, xForwardedHost, xForwardedProto
+    case proxyConnection, referer, strictTransportSecurity, te, trailer, transferEncoding, upgrade
+    case userAgent, via, xForwardedFor, xForwardedHost, xForwardedProto
 
     /// Recognises a name without regard to case (RFC 9110 §5.1).
     init(_ name: Bytes) {
@@ -67,6 +67,10 @@ enum FieldName: UInt8, Sendable {
                 self = name.equalsIgnoringCase("x-forwarded-proto") ? .xForwardedProto : .other
             default: self = .other
             }
+        case 25:
+            self =
+                name.equalsIgnoringCase("strict-transport-security")
+                ? .strictTransportSecurity : .other
         default: self = .other
         }
     }

@@ -74,19 +74,38 @@ enum Forwarding {
 
     /// Prepares a response's fields.
     static func prepareResponse(_ head: inout Head) {
+        if head.nominatesFields { dropNominated(&head) }
         for index in 0..<head.fields.count {
             switch head.fields[index].name {
             case .connection, .keepAlive, .proxyConnection, .te, .transferEncoding, .upgrade,
                 .contentLength, .http2Settings:
                 head.fields[index].isDropped = true
+            case .strictTransportSecurity: noteTransportSecurity(&head, index)
             default: break
             }
         }
-        if head.nominatesFields { dropNominated(&head) }
         appendVia(&head)
     }
 
-    /// Drops every field that a Connection field names (RFC 9110 §7.6.1).
+    /// The first line counts, and any other would not be looked at (RFC 6797 §8.1).
+    @inline(never)
+    private static func noteTransportSecurity(_ head: inout Head, _ index: Int) {
+        guard !head.fields[index].isDropped else { return }
+        if head.statesTransportSecurity { head.fields[index].isDropped = true }
+        head.statesTransportSecurity = true
+    }
+
+    /// Prepares a request's trailers: names with an underscore go unless the policy lets them pass.
+    static func prepareTrailers(_ head: inout Head, underscores: UnderscorePolicy) {
+        guard underscores != .pass else { return }
+        for index in 0..<head.fields.count
+        where head.name(head.fields[index]).firstIndex(of: UInt8(ascii: "_")) != nil {
+            head.fields[index].isDropped = true
+        }
+    }
+
+    /// Drops every field that a Connection field names (RFC 9110 §7.6.1), except those that are
+    /// meant for everyone: who names Cookie or X-Forwarded-For wants the next hop not to see it.
     private static func dropNominated(_ head: inout Head) {
         for index in 0..<head.fields.count where head.fields[index].name == .connection {
             let value = head.value(head.fields[index])
@@ -95,21 +114,17 @@ enum Forwarding {
                 let end = value.firstIndex(of: UInt8(ascii: ","), from: start) ?? value.count
                 let token = value.slice(start, count: end - start).trimmed()
                 start = end + 1
-                for other in 0..<head.fields.count
-                where sameName(head.name(head.fields[other]), token) {
-                    head.fields[other].isDropped = true
+                for other in 0..<head.fields.count {
+                    let line = head.fields[other]
+                    let name = head.name(line)
+                    if name.equalsIgnoringASCIICase(token),
+                        !FieldRole.isControl(name, known: line.name)
+                    {
+                        head.fields[other].isDropped = true
+                    }
                 }
             }
         }
-    }
-
-    private static func sameName(_ left: Bytes, _ right: Bytes) -> Bool {
-        guard left.count == right.count else { return false }
-        for index in 0..<left.count
-        where ASCII.lowercase(left[index]) != ASCII.lowercase(right[index]) {
-            return false
-        }
-        return true
     }
 
     /// `Via: 1.1 edge-proxy` (RFC 9110 §7.6.3), beside whatever earlier proxies wrote.

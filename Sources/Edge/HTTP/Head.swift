@@ -124,6 +124,8 @@ struct Head: ~Copyable {
     var isPersistent = false
     /// Connection names more fields than the usual ones: `Forwarding` must look at them.
     var nominatesFields = false
+    /// A Strict-Transport-Security line goes on; set by `Forwarding`.
+    var statesTransportSecurity = false
 
     init(pool: Ref<BufferPool>) {
         text = ByteQueue(pool: pool)
@@ -150,6 +152,7 @@ struct Head: ~Copyable {
         acceptsTrailers = false
         isPersistent = false
         nominatesFields = false
+        statesTransportSecurity = false
     }
 
     @inline(__always)
@@ -175,6 +178,16 @@ struct Head: ~Copyable {
         return nil
     }
 
+    /// The content is of gRPC, by its Content-Type.
+    var isGRPC: Bool {
+        let mark = Bytes("application/grpc")
+        for index in 0..<fields.count where name(fields[index]).count == 12 {
+            guard name(fields[index]).equalsIgnoringCase("content-type") else { continue }
+            return value(fields[index]).prefix(mark.count).equalsIgnoringCase(mark)
+        }
+        return false
+    }
+
     /// Copies bytes to the end of the text and returns where they stand.
     @inline(__always)
     mutating func append(_ bytes: Bytes) -> TextRange {
@@ -198,9 +211,6 @@ struct HeadPool: ~Copyable {
     private var free: Ref<Head>?
     private var freeCount = 0
     private(set) var inUse = 0
-
-    /// 256 heads of 1.8 KiB each: as many as a busy worker has in flight.
-    private static let kept = 256
 
     init(pool: Ref<BufferPool>) {
         self.pool = pool
@@ -228,7 +238,7 @@ struct HeadPool: ~Copyable {
     /// Takes a head back and its text's memory with it.
     mutating func give(_ head: Ref<Head>) {
         inUse -= 1
-        guard freeCount < Self.kept else { return head.destroy() }
+        guard freeCount < Limits.pooledHeads else { return head.destroy() }
         head[].reset()
         head[].next = free
         free = head

@@ -20,6 +20,8 @@ struct FieldFacts: BitwiseCopyable {
     var lengthLines: UInt8 = 0
     var expectLines: UInt8 = 0
     var upgradeLines: UInt8 = 0
+    /// How many options Connection lists, over all its lines.
+    var connectionOptions = 0
     var coding = TransferCoding.absent
     /// A Content-Length was no number, or two of them differ.
     var isLengthMalformed = false
@@ -62,7 +64,9 @@ struct FieldFacts: BitwiseCopyable {
         var keepsAlive = false
         var upgrades = false
         var nominates = false
+        var options = 0
         value.forEachListElement { option in
+            options &+= 1
             switch option.count {
             case 2 where option.equalsIgnoringCase("te"): break
             case 5 where option.equalsIgnoringCase("close"): closes = true
@@ -71,6 +75,7 @@ struct FieldFacts: BitwiseCopyable {
             default: nominates = true
             }
         }
+        connectionOptions &+= options
         self.closes = self.closes || closes
         self.keepsAlive = self.keepsAlive || keepsAlive
         self.upgrades = self.upgrades || upgrades

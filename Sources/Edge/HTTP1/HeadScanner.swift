@@ -168,6 +168,10 @@ extension FieldName {
             if unsafe Self.matches(name, "transfer-encoding") { self = .transferEncoding }
         case 17:
             if unsafe Self.matches(name, "x-forwarded-proto") { self = .xForwardedProto }
+        case 25:
+            if unsafe Self.matches(name, "strict-transport-security") {
+                self = .strictTransportSecurity
+            }
         default: break
         }
     }
@@ -181,6 +185,7 @@ extension FieldName {
         if count >= 8 {
             var difference = unsafe fold8(left, 0) ^ fold8(right, 0)
             if count > 16 { unsafe difference |= fold8(left, 8) ^ fold8(right, 8) }
+            if count > 24 { unsafe difference |= fold8(left, 16) ^ fold8(right, 16) }
             unsafe difference |= fold8(left, count - 8) ^ fold8(right, count - 8)
             return difference == 0
         }

@@ -26,7 +26,8 @@ enum HTTP1RequestParser {
         head.isSecure = isSecure
         var scanner = unsafe HeadScanner(Bytes(input.base + skipped, count: input.count &- skipped))
         guard try readRequestLine(&scanner, into: &head) else {
-            guard scanner.available <= Limits.targetBytes else {
+            // Of the longest line only its LF may be missing.
+            guard scanner.available <= Limits.targetBytes &+ 1 else {
                 throw MalformedMessage(414, "request line too long")
             }
             return nil
@@ -176,9 +177,25 @@ enum HTTP1RequestParser {
         head.isPersistent = facts.isPersistent(head.version)
         head.acceptsTrailers = facts.acceptsTrailers
         head.nominatesFields = facts.nominatesFields
+        // As many as there can be fields; each is compared with every one of them.
+        guard facts.connectionOptions <= Limits.headFields else {
+            throw MalformedMessage(400, "too many connection options")
+        }
         if facts.expectLines > 0 { try settleExpectation(facts, into: &head) }
-        // RFC 9110 §7.8: an HTTP/1.0 request cannot ask for an upgrade.
-        if facts.upgrades, head.version == .http11 { head.upgrade = facts.upgrade }
+        if facts.upgrades { settleUpgrade(facts, into: &head) }
+    }
+
+    /// Takes note of an Upgrade that may be passed on; any other is ignored (RFC 9110 §7.8).
+    ///
+    /// HTTP/1.0 cannot ask for one. Content and a second line leave open where the new protocol
+    /// begins, and which.
+    @inline(never)
+    private static func settleUpgrade(_ facts: FieldFacts, into head: inout Head) {
+        guard head.version == .http11, facts.upgradeLines == 1,
+            head.framing == .none || head.framing == .length(0),
+            UpgradeProtocols.areAdmitted(head.bytes(facts.upgrade))
+        else { return }
+        head.upgrade = facts.upgrade
     }
 
     /// How long the content is (RFC 9112 §6.3); refuses all that two readers could differ on.
@@ -210,8 +227,13 @@ enum HTTP1RequestParser {
     ) throws(MalformedMessage) {
         guard facts.expectLines == 1 else { throw MalformedMessage(400, "several Expect fields") }
         guard facts.expectsContinue else { throw MalformedMessage(417, "unknown expectation") }
-        // RFC 9110 §10.1.1: an HTTP/1.0 client does not understand the interim response.
         head.expectsContinue = head.version == .http11
+        guard !head.expectsContinue else { return }
+        // RFC 9110 §10.1.1: an HTTP/1.0 client does not understand the interim response; its
+        // expectation is ignored, and the next hop must not learn of it either.
+        for index in 0..<head.fields.count where head.fields[index].name == .expect {
+            head.fields[index].isDropped = true
+        }
     }
 
     /// Targets other than origin-form (RFC 9112 §3.2.2 to §3.2.4).
@@ -243,7 +265,7 @@ enum HTTP1RequestParser {
             throw MalformedMessage(400, "invalid authority in the request target")
         }
         if !head.authority.isEmpty {
-            guard isSameAuthority(authority, head.bytes(head.authority)) else {
+            guard authority.equalsIgnoringASCIICase(head.bytes(head.authority)) else {
                 throw MalformedMessage(400, "Host differs from the request target")
             }
         }
@@ -270,12 +292,5 @@ enum HTTP1RequestParser {
             head.text.append(head.text.bytes.slice(queryStart, count: count))
         }
         head.target = TextRange(start: start, count: 1 + count)
-    }
-
-    private static func isSameAuthority(_ left: Bytes, _ right: Bytes) -> Bool {
-        guard left.count == right.count else { return false }
-        for index in 0..<left.count
-        where ASCII.lowercase(left[index]) != ASCII.lowercase(right[index]) { return false }
-        return true
     }
 }

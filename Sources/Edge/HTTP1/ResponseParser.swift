@@ -30,6 +30,9 @@ enum HTTP1ResponseParser {
         head.isPersistent = facts.isPersistent(head.version)
         head.nominatesFields = facts.nominatesFields
         head.announcedLength = facts.lengthLines > 0 ? facts.contentLength : nil
+        guard facts.connectionOptions <= Limits.headFields else {
+            throw MalformedMessage(400, "too many connection options")
+        }
         try settleFraming(facts, requestMethod, into: &head)
         return length
     }
@@ -152,33 +155,8 @@ enum HTTP1TrailerParser {
         else { throw MalformedMessage(400, "invalid trailer section") }
         for index in 0..<head.fields.count {
             let line = head.fields[index]
-            head.fields[index].isDropped = line.name != .other || isForbidden(head.name(line))
-        }
-    }
-
-    /// Names that no rule of the proxy looks at elsewhere but that have no place in trailers.
-    private static func isForbidden(_ name: Bytes) -> Bool {
-        switch name.count {
-        case 3: name.equalsIgnoringCase("age")
-        case 4: name.equalsIgnoringCase("vary")
-        case 5: name.equalsIgnoringCase("range")
-        case 6: name.equalsIgnoringCase("pragma")
-        case 7: name.equalsIgnoringCase("expires")
-        case 8: name.equalsIgnoringCase("location")
-        case 10:
-            name.equalsIgnoringCase("set-cookie")
-        case 11: name.equalsIgnoringCase("retry-after")
-        case 12:
-            name.equalsIgnoringCase("content-type") || name.equalsIgnoringCase("max-forwards")
-        case 13:
-            name.equalsIgnoringCase("authorization") || name.equalsIgnoringCase("cache-control")
-                || name.equalsIgnoringCase("content-range")
-        case 16:
-            name.equalsIgnoringCase("content-encoding")
-                || name.equalsIgnoringCase("www-authenticate")
-        case 18: name.equalsIgnoringCase("proxy-authenticate")
-        case 19: name.equalsIgnoringCase("proxy-authorization")
-        default: false
+            head.fields[index].isDropped =
+                !FieldRole.isAdmittedInTrailers(head.name(line), known: line.name)
         }
     }
 }

@@ -1,130 +1,68 @@
 // Counts the frames of one connection, both ways, and notices when they make no sense together.
 
-/// Reads the frame headers (RFC 9113 §4.1) of everything that a peer sends, before nghttp2 does.
+/// Weighs the frames that a peer sends against those that were sent to it.
 ///
-///     bytes ─► [preface] ─► header ─► payload skipped ─► header ─► …
-///
-/// Seeing every frame, also those that nghttp2 ignores, costs a few instructions per frame. What
-/// answers something of ours (updates for DATA, acknowledgements) is expected; the rest is odd.
+/// It sees every frame, also those that nghttp2 ignores, for a few instructions each. What answers
+/// something of ours (updates for DATA, acknowledgements) is expected; the rest is odd.
 struct FrameMeter: BitwiseCopyable {
     var budget = OddityBudget()
-    /// Octets of the preface that a server still expects.
-    private var prefaceLeft: Int
-    /// Octets of payload under way that are still to come.
-    private var payloadLeft = 0
-    /// A header that the end of a read has cut, and how much of it is there.
-    private var header: UInt64 = 0
-    private var headerCount = 0
     private var isWithinHead = false
-    private var isWithinData = false
     private var continuations = 0
     private(set) var hasSettings = false
-    private var expectedUpdates: Int
+    /// A peer opens the connection's window as soon as it likes.
+    private var expectedUpdates = 16
     private var expectedResets = 0
     private var expectedSettings = 1
     private var expectedPings = 0
+    /// DATA frames and heads that nghttp2 has not told of: ignored, or still under way.
+    private var untold = 0
+    private var expectedIgnored = Limits.framesUnderWay
     /// RST_STREAM frames that this side sends by its own decision.
     private var ownResets = 0
 
-    private static let prefaceBytes = 24
-    private static let headerBytes = 9
-
-    init(_ role: HTTP2Role) {
-        prefaceLeft = role == .server ? Self.prefaceBytes : 0
-        // A peer opens the connection's window as soon as it likes.
-        expectedUpdates = 16
-    }
-
-    /// The peer owes us the rest of something: of the preface, a frame without content, a head.
+    /// The peer has yet to send its SETTINGS, or the rest of a head.
     @inline(__always)
-    var awaitsRest: Bool {
-        !hasSettings || isWithinHead || headerCount > 0 || payloadLeft > 0 && !isWithinData
-    }
+    var awaitsRest: Bool { !hasSettings || isWithinHead }
 
-    /// Goes over the frame headers in `input`, the next bytes of the connection.
+    /// The next frame of the peer begins.
     @inline(__always)
-    mutating func read(_ input: Bytes, now: Instant) {
-        budget.settle(now)
-        var index = 0
-        if prefaceLeft > 0 {
-            index = min(prefaceLeft, input.count)
-            prefaceLeft &-= index
-        }
-        while index < input.count {
-            if payloadLeft > 0 {
-                let skipped = min(payloadLeft, input.count &- index)
-                payloadLeft &-= skipped
-                index &+= skipped
-                continue
-            }
-            if headerCount > 0 || input.count &- index < Self.headerBytes {
-                index = readSlowly(input, index)
-                continue
-            }
-            // Length, type and flags are the first five octets; the stream's number is of no use.
-            let word = unsafe UInt64(
-                bigEndian: UnsafeRawPointer(input.base + index).loadUnaligned(as: UInt64.self))
-            index &+= Self.headerBytes
-            begin(
-                length: Int(word >> 40), type: UInt8(truncatingIfNeeded: word >> 32),
-                flags: UInt8(truncatingIfNeeded: word >> 24),
-                padding: index < input.count ? Int(input[index]) : 0)
-        }
-    }
-
-    /// One octet of a header that came in pieces.
-    @inline(never)
-    private mutating func readSlowly(_ input: Bytes, _ index: Int) -> Int {
-        if headerCount < 8 { header = header << 8 | UInt64(input[index]) }
-        headerCount += 1
-        guard headerCount == Self.headerBytes else { return index + 1 }
-        headerCount = 0
-        begin(
-            length: Int(header >> 40), type: UInt8(truncatingIfNeeded: header >> 32),
-            flags: UInt8(truncatingIfNeeded: header >> 24),
-            padding: index + 1 < input.count ? Int(input[index + 1]) : 0)
-        return index + 1
-    }
-
-    /// A frame begins; `padding` is the first octet of its payload, if that is known already.
-    @inline(__always)
-    private mutating func begin(length: Int, type: UInt8, flags: UInt8, padding: Int) {
-        payloadLeft = length
-        isWithinData = type == 0
-        switch type {
+    mutating func count(_ frame: HTTP2FrameHeader) {
+        switch frame.type {
         case 0:
-            if length == 0 {
-                if flags & 1 == 0 { budget.note(.emptyFrame) }
-            } else if flags & 8 != 0 {
-                notePadding(length, padding, flags)
+            untold &+= 1
+            if frame.length == 0 {
+                if !frame.hasFirstFlag { budget.note(.emptyFrame) }
+            } else if frame.isPadded {
+                notePadding(frame)
             }
         case 1:
+            untold &+= 1
             expectedResets &+= 1
             continuations = 0
-            isWithinHead = flags & 4 == 0
-            if length == 0 {
+            isWithinHead = !frame.endsHead
+            if frame.length == 0 {
                 budget.note(.emptyFrame)
-            } else if flags & 8 != 0 {
-                notePadding(length, padding, flags)
+            } else if frame.isPadded {
+                notePadding(frame)
             }
-        default: beginOther(length: length, type: type, flags: flags)
+        default: countOther(frame)
         }
     }
 
     @inline(never)
-    private mutating func notePadding(_ length: Int, _ padding: Int, _ flags: UInt8) {
-        let content = length - padding - 1
-        if content <= 0, flags & 1 == 0 {
+    private mutating func notePadding(_ frame: HTTP2FrameHeader) {
+        let content = frame.length - frame.padding - 1
+        if content <= 0, !frame.hasFirstFlag {
             budget.note(.emptyFrame)
-        } else if padding > content {
+        } else if frame.padding > content {
             budget.note(.padding)
         }
     }
 
     @inline(never)
-    private mutating func beginOther(length: Int, type: UInt8, flags: UInt8) {
-        let isAcknowledgement = flags & 1 != 0
-        switch type {
+    private mutating func countOther(_ frame: HTTP2FrameHeader) {
+        let isAcknowledgement = frame.hasFirstFlag
+        switch frame.type {
         case 2: budget.note(.priority)
         case 3: if !Self.take(&expectedResets) { budget.note(.strayReset) }
         case 4 where isAcknowledgement:
@@ -136,14 +74,15 @@ struct FrameMeter: BitwiseCopyable {
         case 6 where isAcknowledgement:
             if !Self.take(&expectedPings) { budget.note(.strayAcknowledgement) }
         case 6: budget.note(.ping)
-        case 5, 7: break
+        case 5: break
+        case 7: budget.note(.goAway)
         case 8: if !Self.take(&expectedUpdates) { budget.note(.windowUpdate) }
         case 9:
             continuations += 1
-            isWithinHead = flags & 4 == 0
+            isWithinHead = !frame.endsHead
             if continuations > Limits.continuations {
                 budget.note(.continuation)
-            } else if length == 0 {
+            } else if frame.length == 0 {
                 budget.note(.emptyFrame)
             }
         default: budget.note(.unknownFrame)
@@ -155,6 +94,27 @@ struct FrameMeter: BitwiseCopyable {
         guard count > 0 else { return false }
         count -= 1
         return true
+    }
+
+    // MARK: what nghttp2 makes of it
+
+    /// nghttp2 has told of a DATA frame or a head.
+    @inline(__always)
+    mutating func told() { untold &-= 1 }
+
+    /// nghttp2 has had all that was read: what it has not told of came on streams that are gone,
+    /// but for the frame or head that is still `underWay`.
+    @inline(__always)
+    mutating func endRead(underWay: Bool) {
+        if untold > 1 { noteIgnored(underWay || isWithinHead ? 1 : 0) }
+    }
+
+    @inline(never)
+    private mutating func noteIgnored(_ underWay: Int) {
+        while untold > underWay {
+            untold -= 1
+            if !Self.take(&expectedIgnored) { budget.note(.ignoredFrame) }
+        }
     }
 
     // MARK: what this side sends
@@ -172,10 +132,22 @@ struct FrameMeter: BitwiseCopyable {
     mutating func sentRequest() { expectedResets &+= 1 }
 
     /// A reset that this side decided on is on its way.
-    mutating func willReset() { ownResets += 1 }
+    mutating func willReset() {
+        ownResets += 1
+        expectIgnored()
+    }
 
     /// RST_STREAM went out, by our decision or because the peer made us.
-    mutating func sentReset() {
-        if ownResets > 0 { ownResets -= 1 } else { budget.note(.provokedReset) }
+    mutating func sentReset(code: UInt32) {
+        if ownResets > 0 {
+            ownResets -= 1
+        } else {
+            budget.note(code == HTTP2Code.refusedStream ? .refusedStream : .provokedReset)
+            expectIgnored()
+        }
+    }
+
+    private mutating func expectIgnored() {
+        expectedIgnored = min(expectedIgnored + Limits.framesUnderWay, Limits.expectedIgnored)
     }
 }

@@ -97,17 +97,19 @@ private func onFrame(
     let core = unsafe core(user)
     switch hd.type {
     case frameData:
+        core[].meter.told()
         guard hd.flags & flagEndStream != 0 else { return 0 }
         let mark = unsafe nghttp2_session_get_stream_user_data(session, hd.stream_id)
         unsafe core[].events.append(.end(stream: hd.stream_id, owner: StreamMark.owner(mark)))
-    case frameHeaders: unsafe finishHead(session, hd, core)
+    case frameHeaders:
+        core[].meter.told()
+        unsafe finishHead(session, hd, core)
     case frameReset:
-        // A stream that is still there has not been answered in full. NO_ERROR says that the rest
-        // of an early answer's request is not wanted, and a service may refuse as it likes.
-        guard core[].role == .server, let frame = unsafe frame else { return 0 }
-        let reset = unsafe UnsafeRawPointer(frame).assumingMemoryBound(to: nghttp2_rst_stream.self)
-        let mark = unsafe nghttp2_session_get_stream_user_data(session, hd.stream_id)
-        if unsafe mark != nil, unsafe reset.pointee.error_code != HTTP2Code.noError {
+        // A stream that is still there has not been answered in full, whatever code the client
+        // gives; a service may refuse as it likes.
+        guard core[].role == .server else { return 0 }
+        core[].cancelled = hd.stream_id
+        if unsafe nghttp2_session_get_stream_user_data(session, hd.stream_id) != nil {
             core[].meter.budget.note(.cancelledStream)
         }
     case frameSettings where hd.flags & flagAck == 0: core[].events.append(.settings)
@@ -145,7 +147,13 @@ private func onInvalidFrame(
     _: OpaquePointer?, _ frame: UnsafePointer<nghttp2_frame>?, _: Int32,
     _ user: UnsafeMutableRawPointer?
 ) -> Int32 {
-    if unsafe header(frame).type == frameHeaders { unsafe core(user)[].dropHead() }
+    let core = unsafe core(user)
+    let hd = unsafe header(frame)
+    if hd.type == frameHeaders {
+        core[].dropHead()
+        // Refused before it was a stream: what its client sends on it is not its fault.
+        core[].clientFrames.forgive(hd.stream_id)
+    }
     return 0
 }
 
@@ -168,10 +176,23 @@ private func onClose(
 ) -> Int32 {
     let core = unsafe core(user)
     if core[].headStream == stream { core[].dropHead() }
+    if code != HTTP2Code.noError, core[].role == .server {
+        if unsafe nghttp2_session_get_stream_remote_close(session, stream) == 0 {
+            core[].clientFrames.forgive(stream)
+        }
+        // Closed while we write: by us. nghttp2 resets a stream whose window the client's SETTINGS
+        // made too large, but that is an error of the connection (RFC 9113 §6.9.2).
+        if code == HTTP2Code.flowControlError, core[].clientFrames.hasSettings,
+            unsafe core[].output != nil
+        {
+            core[].hasSaidGoAway = true
+            unsafe nghttp2_session_terminate_session(session, code)
+        }
+    }
     let mark = unsafe nghttp2_session_get_stream_user_data(session, stream)
     guard unsafe mark != nil else { return 0 }
     core[].openStreams &-= 1
-    if code == HTTP2Code.noError { core[].meter.budget.credit() }
+    if code == HTTP2Code.noError, stream != core[].cancelled { core[].meter.budget.credit() }
     var owner = Token.none
     if let outlet = unsafe StreamMark.outlet(mark) {
         owner = outlet[].owner
@@ -204,24 +225,28 @@ func onReadOutlet(
     var wanted = NGHTTP2_DATA_FLAG_NO_COPY.rawValue
     if hasEnded, count == waiting {
         wanted |= NGHTTP2_DATA_FLAG_EOF.rawValue
-        if let trailers = outlet[].trailers,
-            unsafe submitTrailers(session, stream, trailers, core[].memory)
-        {
-            wanted |= NGHTTP2_DATA_FLAG_NO_END_STREAM.rawValue
+        if let trailers = outlet[].trailers {
+            switch unsafe submitTrailers(session, stream, trailers, core[].memory) {
+            case .some(true): wanted |= NGHTTP2_DATA_FLAG_NO_END_STREAM.rawValue
+            case .some(false): break
+            case .none: return Int(NGHTTP2_ERR_CALLBACK_FAILURE.rawValue)
+            }
         }
     }
     unsafe flags.pointee = wanted
     return count
 }
 
-/// Queues the trailer section behind the last DATA frame; false when nothing is left of it.
+/// Queues the trailer section behind the last DATA frame; false when nothing is left of it, nil
+/// when the session cannot go on.
 private func submitTrailers(
     _ session: OpaquePointer?, _ stream: Int32, _ head: Ref<Head>, _ memory: Ref<HTTP2Memory>
-) -> Bool {
+) -> Bool? {
     var list = HTTP2FieldList(memory)
     list.addLines(head[])
     guard list.count > 0 else { return false }
-    return unsafe nghttp2_submit_trailer(session, stream, list.base, list.count) == 0
+    let code = unsafe nghttp2_submit_trailer(session, stream, list.base, list.count)
+    return nghttp2_is_fatal(code) != 0 ? nil : code == 0
 }
 
 private func onSendData(

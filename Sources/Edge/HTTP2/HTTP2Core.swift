@@ -20,8 +20,17 @@ struct HTTP2Core: ~Copyable {
     var openStreams = 0
     /// Content delivered by the `receive` under way.
     var arrived = 0
-    var meter: FrameMeter
+    /// Where the peer's frames begin, and what they come to.
+    var frames: HTTP2FrameReader
+    var meter = FrameMeter()
+    /// Server: which of the client's streams have closed.
+    var clientFrames = HTTP2ClientFrames()
+    /// Server: the stream that the client reset last.
+    var cancelled: Int32 = 0
+    /// The peer said GOAWAY.
     var hasGoneAway = false
+    /// This side said GOAWAY: streams that were opened too late for it are not known here.
+    var hasSaidGoAway = false
     /// GOAWAY was submitted because of a flood.
     var hasEndedFlood = false
     /// nghttp2 reported an error after which it must not be called.
@@ -36,7 +45,7 @@ struct HTTP2Core: ~Copyable {
 
     init(role: HTTP2Role, heads: Ref<HeadPool>, memory: Ref<HTTP2Memory>) {
         self.role = role
-        meter = FrameMeter(role)
+        frames = HTTP2FrameReader(role)
         self.heads = heads
         self.memory = memory
         events = HTTP2EventQueue(memory: memory)
@@ -104,12 +113,13 @@ struct HTTP2Core: ~Copyable {
             return code
         }
         self.head = nil
+        let event: HTTP2Event
         if reader.section == .trailers {
-            events.append(.trailers(stream: stream, owner: owner, head: head))
+            event = .trailers(stream: stream, owner: owner, head: head)
         } else {
-            events.append(
-                .head(stream: stream, owner: owner, head: head, endsStream: endsStream))
+            event = .head(stream: stream, owner: owner, head: head, endsStream: endsStream)
         }
+        if !events.append(event) { heads[].give(head) }
         return nil
     }
 }

@@ -7,8 +7,7 @@
 enum HTTP2Event: BitwiseCopyable {
     /// Server: a request; client: an informational or final response. The receiver owns `head`.
     ///
-    /// A request that is not to be forwarded carries the status to answer with (414, 417, 431,
-    /// 501).
+    /// A request that is not to be forwarded carries the status of its answer (414, 417, 431, 501).
     case head(stream: Int32, owner: Token, head: Ref<Head>, endsStream: Bool)
     /// Content, in the memory given to `receive`: drain events before reusing that.
     case data(stream: Int32, owner: Token, bytes: Bytes)
@@ -45,6 +44,8 @@ struct HTTP2EventQueue: ~Copyable {
     private let memory: Ref<HTTP2Memory>
     private var first: UnsafeMutablePointer<Chunk>?
     private var last: UnsafeMutablePointer<Chunk>?
+    /// An event was dropped because memory was short: the connection cannot go on.
+    private(set) var hasLost = false
 
     init(memory: Ref<HTTP2Memory>) {
         self.memory = memory
@@ -70,23 +71,27 @@ struct HTTP2EventQueue: ~Copyable {
         unsafe UnsafeMutableRawPointer(chunk + 1).assumingMemoryBound(to: HTTP2Event.self) + index
     }
 
-    /// Adds an event at the end.
+    /// Adds an event at the end; false when it was dropped (`hasLost`).
     @inline(__always)
-    mutating func append(_ event: HTTP2Event) {
+    @discardableResult
+    mutating func append(_ event: HTTP2Event) -> Bool {
         let chunk: UnsafeMutablePointer<Chunk>
         if let last = unsafe last, unsafe last.pointee.written < Self.capacity {
             unsafe chunk = last
         } else {
-            unsafe chunk = addChunk()
+            guard let added = unsafe addChunk() else { return false }
+            unsafe chunk = added
         }
         let index = unsafe chunk.pointee.written
         unsafe Self.place(chunk, index).initialize(to: event)
         unsafe chunk.pointee.written = index &+ 1
+        return true
     }
 
-    private mutating func addChunk() -> UnsafeMutablePointer<Chunk> {
+    private mutating func addChunk() -> UnsafeMutablePointer<Chunk>? {
         guard let block = unsafe memory[].take(Self.chunkBytes) else {
-            fatalError("out of memory")
+            hasLost = true
+            return nil
         }
         let chunk = unsafe block.bindMemory(to: Chunk.self, capacity: 1)
         unsafe chunk.initialize(to: Chunk(next: nil, read: 0, written: 0))

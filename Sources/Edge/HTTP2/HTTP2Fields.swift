@@ -4,8 +4,8 @@ import CNGHTTP2
 
 /// Builds the list of one field section in the worker's scratch.
 ///
-/// nghttp2 copies names (in lower case) and values when the list is submitted, and decides itself
-/// what the dynamic table never holds (authorization, short cookies).
+/// nghttp2 copies values, and names (in lower case) unless they are ours, when the list is
+/// submitted, and decides itself what the dynamic table never holds (authorization, short cookies).
 @safe
 struct HTTP2FieldList: ~Copyable {
     let base: UnsafeMutablePointer<nghttp2_nv>
@@ -18,19 +18,24 @@ struct HTTP2FieldList: ~Copyable {
     }
 
     @inline(__always)
-    mutating func add(_ name: Bytes, _ value: Bytes) {
+    mutating func add(
+        _ name: Bytes, _ value: Bytes, flags: nghttp2_nv_flag = NGHTTP2_NV_FLAG_NONE
+    ) {
         guard count < HTTP2Memory.fieldCapacity else { return }
         unsafe (base + count).initialize(
             to: nghttp2_nv(
                 name: UnsafeMutablePointer(mutating: name.base),
                 value: UnsafeMutablePointer(mutating: value.base),
                 namelen: name.count, valuelen: value.count,
-                flags: UInt8(NGHTTP2_NV_FLAG_NONE.rawValue)))
+                flags: UInt8(truncatingIfNeeded: flags.rawValue)))
         count &+= 1
     }
 
+    /// A name in lower case that lives as long as the process: nghttp2 keeps its address.
     @inline(__always)
-    mutating func add(_ name: StaticString, _ value: Bytes) { add(Bytes(name), value) }
+    mutating func add(_ name: StaticString, _ value: Bytes) {
+        add(Bytes(name), value, flags: NGHTTP2_NV_FLAG_NO_COPY_NAME)
+    }
 
     /// `:status` in three digits.
     mutating func addStatus(_ status: UInt16) {
@@ -50,6 +55,11 @@ struct HTTP2FieldList: ~Copyable {
         for index in 0..<head.fields.count {
             let line = head.fields[index]
             if line.isDropped || line.name != .other && Self.isDerived(line.name) { continue }
+            if line.name == .strictTransportSecurity {
+                // On nearly every answer, and long.
+                add("strict-transport-security", head.value(line))
+                continue
+            }
             add(head.name(line), head.value(line))
         }
     }

@@ -97,7 +97,7 @@ struct HTTP2HeadReader: BitwiseCopyable {
 
     /// Framing, routing and connection fields mean nothing in trailers, or harm (RFC 9110 §6.5.1).
     private mutating func addTrailer(_ name: Bytes, _ value: Bytes, to head: inout Head) {
-        guard FieldName(name) == .other else { return }
+        guard FieldRole.isAdmittedInTrailers(name, known: FieldName(name)) else { return }
         guard head.fields.count < Limits.headFields,
             head.appendField(name, value, known: .other)
         else {
@@ -164,12 +164,13 @@ struct HTTP2HeadReader: BitwiseCopyable {
     private func checkRequest(_ head: inout Head) -> UInt32? {
         if head.authority.isEmpty {
             head.authority = host
-        } else if !host.isEmpty, !isSame(head.bytes(head.authority), head.bytes(host)) {
+        } else if !host.isEmpty,
+            !head.bytes(head.authority).equalsIgnoringASCIICase(head.bytes(host))
+        {
             return HTTP2Code.protocolError
         }
-        let authority = head.bytes(head.authority)
-        // RFC 9113 §8.3.1: no user information in :authority.
-        guard !authority.isEmpty, authority.firstIndex(of: UInt8(ascii: "@")) == nil else {
+        // RFC 9113 §8.3.1: no user information in :authority, nor what would make two hosts of it.
+        guard AuthorityGrammar.isValid(head.bytes(head.authority)) else {
             return HTTP2Code.protocolError
         }
         if head.method == .connect, head.upgrade.isEmpty {
@@ -177,15 +178,6 @@ struct HTTP2HeadReader: BitwiseCopyable {
             return nil
         }
         return isTarget(head.bytes(head.target), head.method) ? nil : HTTP2Code.protocolError
-    }
-
-    private func isSame(_ left: Bytes, _ right: Bytes) -> Bool {
-        guard left.count == right.count else { return false }
-        for index in 0..<left.count
-        where ASCII.lowercase(left[index]) != ASCII.lowercase(right[index]) {
-            return false
-        }
-        return true
     }
 
     /// Origin form, or `*` of OPTIONS (RFC 9113 §8.3.1), without fragment and control bytes.

@@ -19,8 +19,9 @@ struct HTTP2Session: ~Copyable {
     private let memory: Ref<HTTP2Memory>
     private static var resetType: UInt8 { 3 }
 
-    /// A session with SETTINGS and the connection's window update ready to be written.
-    init(
+    /// A session with SETTINGS and the connection's window update ready to be written; nil when
+    /// memory is short.
+    init?(
         role: HTTP2Role, settings: HTTP2Settings, pool: Ref<BufferPool>, heads: Ref<HeadPool>,
         memory: Ref<HTTP2Memory>
     ) {
@@ -38,7 +39,10 @@ struct HTTP2Session: ~Copyable {
             case .client:
                 unsafe nghttp2_session_client_new3(&made, callbacks, user, options, &allocator)
             }
-        guard code == 0, let handle = unsafe made else { fatalError("out of memory") }
+        guard code == 0, let handle = unsafe made else {
+            core.destroy()
+            return nil
+        }
         unsafe self.handle = handle
         submit(settings, role)
     }
@@ -63,10 +67,19 @@ struct HTTP2Session: ~Copyable {
         ]
         let count = isServer && settings.enableConnectProtocol ? 5 : 4
         unsafe entries.span.withUnsafeBufferPointer { buffer in
-            _ = unsafe nghttp2_submit_settings(handle, noFlags, buffer.baseAddress, count)
+            _ = unsafe check(nghttp2_submit_settings(handle, noFlags, buffer.baseAddress, count))
         }
         let window = Int32(min(settings.connectionWindow, 0x7FFF_FFFF))
-        unsafe nghttp2_session_set_local_window_size(handle, noFlags, 0, window)
+        unsafe check(nghttp2_session_set_local_window_size(handle, noFlags, 0, window))
+    }
+
+    /// After a fatal error, want of memory above all, nghttp2 must not be called any more; the
+    /// session is then finished.
+    @inline(__always)
+    @discardableResult
+    private func check(_ code: Int32) -> Int32 {
+        if code < 0, nghttp2_is_fatal(code) != 0 { core[].hasFailed = true }
+        return code
     }
 
     private func entry(_ name: nghttp2_settings_id, _ value: UInt32) -> nghttp2_settings_entry {
@@ -79,16 +92,18 @@ struct HTTP2Session: ~Copyable {
     ///
     /// Throws when the connection must be closed without another word. Lesser errors of the peer
     /// become RST_STREAM or GOAWAY in the next `write`; after the latter `isFinished` turns true.
-    /// A flood (`oddities.flood`) is not even looked at.
+    /// What a flood (`oddities.flood`) sends from there on is not even looked at.
     mutating func receive(_ input: Bytes, now: Instant) throws(HTTP2Failure) {
         guard !core[].hasFailed, !input.isEmpty else { return }
-        core[].meter.read(input, now: now)
+        core[].meter.budget.settle(now)
         if endsFlood() { return }
         core[].arrived = 0
-        let taken = unsafe nghttp2_session_mem_recv(handle, input.base, input.count)
+        let taken = unsafe receiveFrames(handle, core, input)
         if taken < 0 { throw fail(Int32(truncatingIfNeeded: taken)) }
+        if core[].events.hasLost { throw fail(NGHTTP2_ERR_NOMEM.rawValue) }
+        core[].meter.endRead(underWay: core[].frames.isWithinFrame)
         let arrived = core[].arrived
-        if arrived > 0 { unsafe nghttp2_session_consume_connection(handle, arrived) }
+        if arrived > 0 { unsafe check(nghttp2_session_consume_connection(handle, arrived)) }
         _ = endsFlood()
     }
 
@@ -110,7 +125,7 @@ struct HTTP2Session: ~Copyable {
     }
 
     /// The peer owes the rest of its preface, of a frame or of a head.
-    var awaitsRest: Bool { core[].meter.awaitsRest }
+    var awaitsRest: Bool { core[].meter.awaitsRest || core[].frames.awaitsRest }
 
     private func fail(_ code: Int32) -> HTTP2Failure {
         core[].hasFailed = true
@@ -163,14 +178,16 @@ struct HTTP2Session: ~Copyable {
                 }
                 unsafe place.pointee.append(Bytes(frame, count: count))
                 // The fourth octet is the frame's type (RFC 9113 §4.1).
-                if unsafe count > 3 && frame[3] == HTTP2Session.resetType {
-                    core[].meter.sentReset()
+                if unsafe count > 12 && frame[3] == HTTP2Session.resetType {
+                    // The code's last octet; none that nghttp2 chooses is above 255.
+                    unsafe core[].meter.sentReset(code: UInt32(frame[12]))
                 }
                 if core[].unwanted > 0 { unsafe noteEnd(Bytes(frame, count: count)) }
             }
             unsafe core[].output = nil
         }
         if failure < 0 { throw fail(Int32(truncatingIfNeeded: failure)) }
+        if core[].events.hasLost { throw fail(NGHTTP2_ERR_NOMEM.rawValue) }
         let isFlood = endsFlood()
         return (out.count >= most || isFlood) && wantsWrite
     }
@@ -185,6 +202,9 @@ struct HTTP2Session: ~Copyable {
         guard let outlet = unsafe StreamMark.outlet(mark), outlet[].resetsAtEnd else { return }
         unsafe core[].resetUnwanted(handle, outlet)
     }
+
+    /// The session has ended by a failure, be it the peer's or for want of memory.
+    var hasFailed: Bool { core[].hasFailed }
 
     /// Frames wait for `write`.
     var wantsWrite: Bool {
@@ -232,14 +252,15 @@ struct HTTP2Session: ~Copyable {
     mutating func resume(_ outlet: Ref<StreamOutlet>) {
         guard outlet[].isDeferred, outlet[].stream != 0, !core[].hasFailed else { return }
         outlet[].isDeferred = false
-        unsafe nghttp2_session_resume_data(handle, outlet[].stream)
+        unsafe check(nghttp2_session_resume_data(handle, outlet[].stream))
     }
 
     /// Ends a stream with RST_STREAM (RFC 9113 §6.4); `.closed` follows once it is written.
     mutating func reset(_ stream: Int32, code: UInt32) {
         guard !core[].hasFailed, stream > 0 else { return }
         core[].meter.willReset()
-        unsafe nghttp2_submit_rst_stream(handle, noFlags, stream, code)
+        core[].clientFrames.forgive(stream)
+        unsafe check(nghttp2_submit_rst_stream(handle, noFlags, stream, code))
     }
 
     /// Has a stream reset, with NO_ERROR, once its response is sent: the rest of the request is not
@@ -253,7 +274,7 @@ struct HTTP2Session: ~Copyable {
     /// Opens the stream's window again by octets of content that went on.
     mutating func consume(_ stream: Int32, _ count: Int) {
         guard !core[].hasFailed, stream > 0, count > 0 else { return }
-        unsafe nghttp2_session_consume_stream(handle, stream, count)
+        unsafe check(nghttp2_session_consume_stream(handle, stream, count))
     }
 
     // MARK: Server
@@ -278,10 +299,12 @@ struct HTTP2Session: ~Copyable {
             list.addContentLength(head.framing)
         }
         guard hasContent(outlet) else {
-            return unsafe nghttp2_submit_response(handle, stream, list.base, list.count, nil) == 0
+            return unsafe check(
+                nghttp2_submit_response(handle, stream, list.base, list.count, nil)) == 0
         }
         var source = unsafe outletSource
-        return unsafe nghttp2_submit_response(handle, stream, list.base, list.count, &source) == 0
+        return unsafe check(
+            nghttp2_submit_response(handle, stream, list.base, list.count, &source)) == 0
     }
 
     /// Sends a 1xx response ahead of the final one.
@@ -290,7 +313,8 @@ struct HTTP2Session: ~Copyable {
         var list = HTTP2FieldList(memory)
         list.addStatus(head.status)
         list.addLines(head)
-        unsafe nghttp2_submit_headers(handle, noFlags, stream, nil, list.base, list.count, nil)
+        unsafe check(
+            nghttp2_submit_headers(handle, noFlags, stream, nil, list.base, list.count, nil))
     }
 
     private func hasContent(_ outlet: Ref<StreamOutlet>?) -> Bool {
@@ -348,7 +372,7 @@ struct HTTP2Session: ~Copyable {
         } else {
             stream = unsafe nghttp2_submit_request(handle, nil, list.base, list.count, nil, mark)
         }
-        guard stream > 0 else { return nil }
+        guard check(stream) > 0 else { return nil }
         core[].openStreams &+= 1
         core[].meter.sentRequest()
         outlet?[].stream = stream
@@ -361,26 +385,28 @@ struct HTTP2Session: ~Copyable {
     mutating func ping() {
         guard !core[].hasFailed else { return }
         core[].meter.sentPing()
-        unsafe nghttp2_submit_ping(handle, noFlags, nil)
+        unsafe check(nghttp2_submit_ping(handle, noFlags, nil))
     }
 
     /// Server: announces a GOAWAY, so that requests in flight still count (RFC 9113 §6.8).
     mutating func shutdownNotice() {
         guard !core[].hasFailed else { return }
-        unsafe nghttp2_submit_shutdown_notice(handle)
+        unsafe check(nghttp2_submit_shutdown_notice(handle))
     }
 
     /// Takes no streams beyond those seen; those go on, and the session finishes after them.
     mutating func goAway(code: UInt32) {
         guard !core[].hasFailed else { return }
+        core[].hasSaidGoAway = true
         let last = unsafe nghttp2_session_get_last_proc_stream_id(handle)
-        unsafe nghttp2_submit_goaway(handle, noFlags, last, code, nil, 0)
+        unsafe check(nghttp2_submit_goaway(handle, noFlags, last, code, nil, 0))
     }
 
     /// Sends GOAWAY and gives up on every stream; the session is finished once it is written.
     mutating func terminate(code: UInt32) {
         guard !core[].hasFailed else { return }
-        unsafe nghttp2_session_terminate_session(handle, code)
+        core[].hasSaidGoAway = true
+        unsafe check(nghttp2_session_terminate_session(handle, code))
     }
 }
 

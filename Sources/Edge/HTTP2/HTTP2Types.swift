@@ -26,6 +26,7 @@ enum HTTP2Code {
     static let internalError: UInt32 = 2
     static let flowControlError: UInt32 = 3
     static let streamClosed: UInt32 = 5
+    static let frameSizeError: UInt32 = 6
     static let refusedStream: UInt32 = 7
     static let cancel: UInt32 = 8
     static let connectError: UInt32 = 10
@@ -37,6 +38,8 @@ enum HTTP2Code {
 struct HTTP2Failure: Error, Equatable {
     /// nghttp2's negative error number, for diagnostics.
     let code: Int32
+
+    var isOutOfMemory: Bool { code == NGHTTP2_ERR_NOMEM.rawValue }
 
     /// Whose doing it was, in a few words.
     var reason: StaticString {

@@ -67,16 +67,17 @@ final class AccessLog: Sendable {
     /// Goes on with another sink, or without any; records appended before go to the old one,
     /// those appended within the thread's current turn may.
     ///
-    /// The first sink starts the thread, which keeps the log alive until `stop`.
+    /// The first sink starts the thread if `start` did not.
     func use(_ sink: AccessSink?) throws(SystemError) {
         let overtaken = try orders.withLock { orders throws(SystemError) -> AccessSink?? in
             if orders.hasStopped { return .some(sink) }
-            if sink != nil, orders.thread == nil {
-                guard let thread = ControlThread({ self.run() }) else {
+            if sink != nil {
+                do throws(SystemError) {
+                    try start(&orders)
+                } catch {
                     sink?.discard()
-                    throw SystemError.noThread
+                    throw error
                 }
-                orders.thread = thread
             }
             let overtaken = orders.sink
             orders.sink = .some(sink)
@@ -87,6 +88,17 @@ final class AccessLog: Sendable {
         if case .some(.some(let sink)) = overtaken { sink.discard() }
         bell.setEnabled(sink != nil)
         bell.ringIfAsleep()
+    }
+
+    /// Starts the thread, which keeps the log alive until `stop`; after that, `use` cannot fail.
+    func start() throws(SystemError) {
+        try orders.withLock { orders throws(SystemError) in try start(&orders) }
+    }
+
+    private func start(_ orders: inout Orders) throws(SystemError) {
+        guard orders.thread == nil, !orders.hasStopped else { return }
+        guard let thread = ControlThread({ self.run() }) else { throw SystemError.noThread }
+        orders.thread = thread
     }
 
     /// Opens the same path once more, after somebody has moved the file away.

@@ -4,13 +4,14 @@ import Synchronization
 
 /// A plain counter; its metric's name and labels stand in `MetricsPage`.
 enum Counter: Int, CaseIterable, BitwiseCopyable, Sendable {
-    case frontAccepted, frontClosed, frontRefused, acceptPauses
+    case frontAccepted, frontClosed, acceptPauses
     case frontBytesIn, frontBytesOut, upstreamBytesIn, upstreamBytesOut
     case handshakesFull, handshakesResumed, handshakesFailed
     case upstreamHandshakesFull, upstreamHandshakesResumed, upstreamHandshakesFailed
     case upstreamDials, upstreamDialFailures, upstreamReused, upstreamUnpooled
     case streamResetsReceived, streamResetsSent, upstreamResets, goawaysReceived, goawaysSent
     case resolverFailures
+    case memoryCuts
     case reloadsSucceeded, reloadsFailed
     case accessLogLines, accessLogDropped, accessLogWriteErrors
     case ledgerDrifts
@@ -34,7 +35,8 @@ enum CounterLayout {
     static var timeouts: Int { errors + Int(ErrorReason.clientTimeout.rawValue) + 1 }
     static var oddities: Int { timeouts + Int(TimeoutKind.upstreamIdle.rawValue) + 1 }
     static var floods: Int { oddities + Int(Oddity.unreadAcknowledgements.rawValue) + 1 }
-    static var durations: Int { floods + Int(Oddity.unreadAcknowledgements.rawValue) + 1 }
+    static var refusals: Int { floods + Int(Oddity.unreadAcknowledgements.rawValue) + 1 }
+    static var durations: Int { refusals + Int(ConnectionRefusal.memory.rawValue) + 1 }
     // Closed before opened: a reader that walks upwards never sees more closed than opened.
     static var closed: Int { durations + buckets }
     static var opened: Int { closed + LedgerKind.resolverQuery.rawValue + 1 }
@@ -114,6 +116,10 @@ struct WorkerCounters: BitwiseCopyable, @unchecked Sendable {
 
     @inline(__always)
     func timeout(_ kind: TimeoutKind) { bump(CounterLayout.timeouts &+ Int(kind.rawValue), 1) }
+
+    func refusal(_ reason: ConnectionRefusal) {
+        bump(CounterLayout.refusals &+ Int(reason.rawValue), 1)
+    }
 
     /// Counts what a connection's peer has done of one kind since it was last asked.
     func oddity(_ kind: Oddity, _ count: Int) {
@@ -209,6 +215,10 @@ struct CounterTotals: Sendable {
 
     func timeouts(_ kind: TimeoutKind) -> UInt64 {
         cells[CounterLayout.timeouts + Int(kind.rawValue)]
+    }
+
+    func refusals(_ reason: ConnectionRefusal) -> UInt64 {
+        cells[CounterLayout.refusals + Int(reason.rawValue)]
     }
 
     func oddities(_ kind: Oddity) -> UInt64 {

@@ -16,6 +16,11 @@ struct MetricsView: Sendable {
     /// Bytes lent to queues and heads, and bytes in the workers' free lists.
     var bufferBytes = 0
     var bufferFreeBytes = 0
+    /// Memory that `max_memory` bounds, and that bound.
+    var memoryBytes = 0
+    var memoryLimit = 0
+    /// Client addresses that are remembered for limits per address.
+    var clientAddresses = 0
     var residentBytes: Int?
     var openDescriptors: Int?
     var descriptorLimit: Int?
@@ -86,9 +91,12 @@ enum MetricsPage {
         page.counter(
             "edge_front_connections_closed_total", "Connections to clients closed.",
             totals[.frontClosed])
-        page.counter(
-            "edge_front_connections_refused_total", "Connections closed for want of room.",
-            totals[.frontRefused])
+        page.begin(
+            "edge_front_connections_refused_total", .counter,
+            "Connections closed as soon as they were accepted, by reason.")
+        for reason in ConnectionRefusal.allCases {
+            page.sample(totals.refusals(reason), [("reason", reason.name.description)])
+        }
         page.begin("edge_front_bytes_total", .counter, "Bytes exchanged with clients, before TLS.")
         page.sample(totals[.frontBytesIn], [("direction", "in")])
         page.sample(totals[.frontBytesOut], [("direction", "out")])
@@ -209,6 +217,18 @@ enum MetricsPage {
         page.begin("edge_buffer_bytes", .gauge, "Memory of byte queues, by state.")
         page.sample(text: String(view.bufferBytes), [("state", "used")])
         page.sample(text: String(view.bufferFreeBytes), [("state", "free")])
+        page.gauge(
+            "edge_memory_bytes", "Memory of what is under way: buffers, HTTP/2 and TLS state.",
+            Int64(view.memoryBytes))
+        page.gauge(
+            "edge_memory_limit_bytes", "Memory at which new work is refused.",
+            Int64(view.memoryLimit))
+        page.counter(
+            "edge_memory_cut_total", "Exchanges cut because memory was used up.",
+            totals[.memoryCuts])
+        page.gauge(
+            "edge_client_addresses", "Client addresses remembered for limits per address.",
+            Int64(view.clientAddresses))
         page.gauge("edge_workers", "Worker threads.", Int64(view.workers))
         page.gauge("edge_draining", "1 while the process drains.", view.isDraining ? 1 : 0)
         page.begin("edge_build_info", .gauge, "Always 1; the version is a label.")

@@ -16,7 +16,7 @@ enum ErrorReason: UInt8, CaseIterable, BitwiseCopyable, Sendable {
     case requestHeadSize, requestTargetSize, requestBodySize, requestTransferCoding
     case requestTimeout, requestRate
     // Of the proxy's own state.
-    case queueFull, queueTimeout, draining
+    case queueFull, queueTimeout, draining, outOfMemory
     // Of the client's connection; never answered, only logged.
     case clientGone, clientTimeout
 
@@ -65,6 +65,7 @@ enum ErrorReason: UInt8, CaseIterable, BitwiseCopyable, Sendable {
         case .queueFull: "queue_full"
         case .queueTimeout: "queue_timeout"
         case .draining: "draining"
+        case .outOfMemory: "out_of_memory"
         case .clientGone: "client_gone"
         case .clientTimeout: "client_timeout"
         }
@@ -81,7 +82,7 @@ extension ErrorReason {
             "http_request_error"
         case .requestRate: "http_request_denied"
         case .queueFull, .queueTimeout: "connection_limit_reached"
-        case .draining, .none: "proxy_internal_response"
+        case .draining, .outOfMemory, .none: "proxy_internal_response"
         default: name
         }
     }
@@ -98,6 +99,22 @@ enum RetryVerdict: UInt8, CaseIterable, BitwiseCopyable, Sendable {
         case .refusedStream: "refused_stream"
         case .goawayAboveLast: "goaway_above_last"
         case .reusedAndNoBytesAndIdempotent: "reused_and_no_bytes_and_idempotent"
+        }
+    }
+}
+
+/// Why a connection of a client was closed as soon as it was accepted.
+enum ConnectionRefusal: UInt8, Error, CaseIterable, BitwiseCopyable, Sendable {
+    /// `max_connections`, `max_connections_per_address`, `handshakes_per_second_per_address`,
+    /// `max_memory`.
+    case limit, addressLimit, handshakeRate, memory
+
+    var name: StaticString {
+        switch self {
+        case .limit: "limit"
+        case .addressLimit: "address_limit"
+        case .handshakeRate: "handshake_rate"
+        case .memory: "memory"
         }
     }
 }

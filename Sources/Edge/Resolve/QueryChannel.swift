@@ -61,6 +61,8 @@ final class QueryChannel {
     private let loop: Ref<EventLoop>
     private var channel: ares_channel?
     private var sockets: [Int32: Readiness] = [:]
+    /// Sockets that the loop does not poll yet, for want of kernel memory.
+    private var unpolled: Set<Int32> = []
     private var finished = Deque<FinishedQuery>()
     private(set) var opened = 0
     private(set) var closed = 0
@@ -159,6 +161,7 @@ final class QueryChannel {
 
     /// Lets c-ares act on what has timed out.
     func processTimeouts() {
+        for descriptor in unpolled { poll(descriptor) }
         guard unsafe channel != nil else { return }
         unsafe ares_process_fd(channel, -1, -1)
     }
@@ -168,6 +171,7 @@ final class QueryChannel {
         guard unsafe channel != nil else { return nil }
         var time = timeval()
         guard unsafe ares_timeout(channel, nil, &time) != nil else { return nil }
+        if !unpolled.isEmpty { return Limits.pollAgain }
         return .microseconds(Int64(time.tv_sec) * 1_000_000 + Int64(time.tv_usec))
     }
 
@@ -178,28 +182,37 @@ final class QueryChannel {
         unsafe channel = nil
         for descriptor in sockets.keys { loop[].poller.remove(descriptor) }
         sockets = [:]
+        unpolled = []
     }
 
     fileprivate func socketChanged(_ descriptor: Int32, reads: Bool, writes: Bool) {
         var interest = Readiness()
         if reads { interest.insert(.readable) }
         if writes { interest.insert(.writable) }
-        let token = Token(.resolver, slot: UInt32(bitPattern: descriptor))
         guard !interest.isEmpty else {
             // c-ares closes it after this call.
             if sockets.removeValue(forKey: descriptor) != nil { loop[].poller.remove(descriptor) }
+            unpolled.remove(descriptor)
             return
         }
-        let isKnown = sockets.updateValue(interest, forKey: descriptor) != nil
+        if sockets.updateValue(interest, forKey: descriptor) == nil { unpolled.insert(descriptor) }
+        poll(descriptor)
+    }
+
+    /// Has the loop poll a socket as c-ares wishes; if it cannot, again a moment later.
+    private func poll(_ descriptor: Int32) {
+        guard let interest = sockets[descriptor] else { return }
+        let token = Token(.resolver, slot: UInt32(bitPattern: descriptor))
         do throws(SystemFailure) {
-            if isKnown {
-                try loop[].poller.modify(descriptor, interest, token)
-            } else {
+            if unpolled.contains(descriptor) {
                 try loop[].poller.add(descriptor, interest, token)
+                unpolled.remove(descriptor)
+            } else {
+                try loop[].poller.modify(descriptor, interest, token)
             }
         } catch {
-            // Out of kernel memory: its queries time out.
-            sockets[descriptor] = nil
+            loop[].poller.remove(descriptor)
+            unpolled.insert(descriptor)
         }
     }
 
@@ -269,7 +282,8 @@ final class QueryChannel {
         }
         var address = SocketAddress(storage)
         address.port = 0
-        return address.family == .unix ? nil : address
+        // Resolvers that block a name answer so.
+        return address.family == .unix || address.isUnspecified ? nil : address
     }
 }
 

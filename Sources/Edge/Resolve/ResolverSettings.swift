@@ -56,6 +56,8 @@ extension Limits {
     static let shortestAnswer = Duration.milliseconds(100)
     /// 1 s for which a failure of the servers is believed, so that they are not stormed.
     static let failureTTL = Duration.seconds(1)
+    /// 20 ms until a socket that the kernel had no memory to poll is offered again.
+    static let pollAgain = Duration.milliseconds(20)
     /// An answer that lives 10 s or more is renewed when a tenth of its life is left.
     static let renewableTTL = Duration.seconds(10)
 }

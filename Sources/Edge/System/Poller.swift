@@ -88,9 +88,10 @@ struct WakeUp: Sendable {
         guard descriptor >= 0 else { throw SystemFailure(code: edge_errno(), call: "eventfd") }
     }
 
+    /// A signal that was interrupted would leave its thread asleep: it is given again.
     func signal() {
         var one: UInt64 = 1
-        _ = unsafe write(descriptor, &one, 8)
+        while unsafe write(descriptor, &one, 8) < 0, edge_errno() == EINTR {}
     }
 
     func acknowledge() {

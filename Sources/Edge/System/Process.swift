@@ -19,6 +19,18 @@ enum SystemProcess {
 
     static var identifier: Int32 { getpid() }
 
+    /// Bytes of memory that the process may use: its control group's limit, or the machine's own.
+    static func availableMemory() -> Int {
+        var bytes = sysconf(Int32(_SC_PHYS_PAGES)) * sysconf(Int32(_SC_PAGESIZE))
+        for path in ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"] {
+            guard let text = FileSystem.read(path),
+                let limit = Int(String(decoding: text.filter(ASCII.isDigit), as: UTF8.self))
+            else { continue }
+            bytes = min(bytes, limit)
+        }
+        return max(bytes, 64 << 20)
+    }
+
     /// 64 bits from the system's random source.
     static func randomSeed() -> UInt64 {
         var generator = SystemRandomNumberGenerator()
@@ -39,7 +51,10 @@ enum FileSystem {
             let count = unsafe piece.withUnsafeMutableBytes {
                 unsafe Glibc.read(descriptor, $0.baseAddress, $0.count)
             }
-            if count < 0 { return nil }
+            if count < 0 {
+                if edge_errno() == EINTR { continue }
+                return nil
+            }
             if count == 0 { return content }
             content.append(contentsOf: piece[..<count])
         }
@@ -51,17 +66,27 @@ enum FileSystem {
         let descriptor = unsafe open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o644)
         guard descriptor >= 0 else { throw SystemFailure(code: edge_errno(), call: "open") }
         defer { Socket.close(descriptor) }
+        do throws(SystemFailure) {
+            try write(bytes, to: descriptor)
+            guard unsafe rename(temporary, path) == 0 else {
+                throw SystemFailure(code: edge_errno(), call: "rename")
+            }
+        } catch {
+            unsafe unlink(temporary)
+            throw error
+        }
+    }
+
+    private static func write(_ bytes: [UInt8], to descriptor: Int32) throws(SystemFailure) {
         var written = 0
         while written < bytes.count {
             let count = unsafe bytes.withUnsafeBytes {
-                unsafe write(
+                unsafe Glibc.write(
                     descriptor, $0.baseAddress.map { unsafe $0 + written }, $0.count - written)
             }
+            if count < 0, edge_errno() == EINTR { continue }
             guard count > 0 else { throw SystemFailure(code: edge_errno(), call: "write") }
             written += count
-        }
-        guard unsafe rename(temporary, path) == 0 else {
-            throw SystemFailure(code: edge_errno(), call: "rename")
         }
     }
 }

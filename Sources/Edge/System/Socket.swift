@@ -67,6 +67,7 @@ enum Socket {
             return descriptor
         } catch {
             close(descriptor)
+            removeSocketFile(path)
             throw error
         }
     }
@@ -178,6 +179,11 @@ enum Socket {
         }
     }
 
+    /// Bytes that were sent and that the peer has not acknowledged (SIOCOUTQ); 0 when unknown.
+    static func unacknowledged(_ descriptor: Int32) -> Int {
+        max(0, Int(edge_unacknowledged(descriptor)))
+    }
+
     /// Says that we shall send no more; the peer may still.
     static func shutdownWriting(_ descriptor: Int32) { _ = shutdown(descriptor, Int32(SHUT_WR)) }
 
@@ -186,29 +192,26 @@ enum Socket {
         try check(fcntl(descriptor, F_DUPFD_CLOEXEC, 0), "fcntl")
     }
 
+    /// Makes the close of a TCP connection a reset; what was not sent by then is lost.
+    static func resetOnClose(_ descriptor: Int32) {
+        var value = linger(l_onoff: 1, l_linger: 0)
+        let size = socklen_t(MemoryLayout<linger>.size)
+        _ = unsafe setsockopt(descriptor, SOL_SOCKET, SO_LINGER, &value, size)
+    }
+
     static func close(_ descriptor: Int32) { _ = Glibc.close(descriptor) }
 
     /// The address a socket is bound to.
-    static func localAddress(_ descriptor: Int32) -> SocketAddress {
-        unsafe name(descriptor) { unsafe getsockname($0, $1, $2) }
-    }
-
-    static func peerAddress(_ descriptor: Int32) -> SocketAddress {
-        unsafe name(descriptor) { unsafe getpeername($0, $1, $2) }
-    }
-
-    private static func name(
-        _ descriptor: Int32,
-        _ call: (Int32, UnsafeMutablePointer<sockaddr>, UnsafeMutablePointer<socklen_t>) -> Int32
-    ) -> SocketAddress {
+    static func localAddress(_ descriptor: Int32) throws(SystemFailure) -> SocketAddress {
         var storage = sockaddr_storage()
         var length = socklen_t(MemoryLayout<sockaddr_storage>.size)
         let result = unsafe withUnsafeMutablePointer(to: &storage) { pointer in
-            unsafe call(
+            unsafe getsockname(
                 descriptor,
                 UnsafeMutableRawPointer(pointer).assumingMemoryBound(to: sockaddr.self), &length)
         }
-        return result == 0 ? SocketAddress(storage) : .unix
+        _ = try check(result, "getsockname")
+        return SocketAddress(storage)
     }
 
     private static func set(

@@ -16,6 +16,9 @@ struct SocketAddress: Hashable, BitwiseCopyable, Sendable {
     private var high: UInt64
     private var low: UInt64
 
+    /// 0.0.0.0 or ::, which no host has; to connect to it means this machine.
+    var isUnspecified: Bool { family != .unix && high == 0 && low == 0 }
+
     /// The unnamed peer of a unix-domain socket.
     static let unix = SocketAddress(family: .unix, port: 0, high: 0, low: 0)
 

@@ -22,6 +22,7 @@ final class TLSClientContext: Sendable {
         unsafe base = context
         verifies = settings.verifies
         unsafe edge_ssl_ctx_prepare(context, settings.minimumVersion.number)
+        unsafe TLSWireBIO.watch(context)
         unsafe SSL_CTX_set_verify(context, verifies ? SSL_VERIFY_PEER : SSL_VERIFY_NONE, nil)
         unsafe edge_ssl_ctx_set_cache_mode(
             context, Int(SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL))

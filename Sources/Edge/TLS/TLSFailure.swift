@@ -15,7 +15,7 @@ struct TLSFailure: Error, BitwiseCopyable, Equatable {
         case closed
         /// The socket failed; `code` is the errno.
         case io
-        /// The peer kept sending records without data.
+        /// The peer kept sending records without data, or wanted to negotiate again.
         case flood
         /// OpenSSL ran out of memory or of room for its output.
         case resources
@@ -58,6 +58,7 @@ struct TLSFailure: Error, BitwiseCopyable, Equatable {
     static func take(from ssl: OpaquePointer, _ wire: Ref<TLSWire>) -> TLSFailure {
         let code = ERR_peek_error()
         ERR_clear_error()
+        if wire[].isFlooded { return TLSFailure(.flood) }
         guard code != 0 else {
             if wire[].failure != 0 { return .io(wire[].failure) }
             return TLSFailure(wire[].hasEnded ? .closed : .protocolError)

@@ -206,6 +206,7 @@ final class TLSServerContext: Sendable {
     ) -> Bool {
         unsafe edge_ssl_ctx_prepare(context, settings.minimumVersion.number)
         unsafe edge_ssl_ctx_prefer_server(context)
+        unsafe TLSWireBIO.watch(context)
         // Mozilla's intermediate list without DHE; AES-128 first: 10 rounds for 14, and SHA-256
         // instead of SHA-384 in the handshake.
         guard

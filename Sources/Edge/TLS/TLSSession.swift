@@ -25,16 +25,11 @@ enum TLSRead: BitwiseCopyable {
 /// Every call may leave records in `wire[].output`; nothing here sends.
 @safe
 struct TLSSession: ~Copyable {
-    /// Records without data, one after the other, that end a session: a flood of KeyUpdates or
-    /// tickets costs a bounded amount of work.
-    private static let mostEmptyRecords = 64
-
     private let ssl: OpaquePointer
     private let wire: Ref<TLSWire>
     private let sessions: TLSClientSessions?
     /// An end that was found behind bytes that had to be handed out first.
     private var outcome: TLSRead?
-    private var emptyRecords = 0
     /// Client's side: the address of the session offered for resumption, to be compared only.
     private var offered: UInt = 0
 
@@ -135,13 +130,14 @@ struct TLSSession: ~Copyable {
             let result = unsafe SSL_do_handshake(ssl)
             if result == 1 {
                 if offered != 0 { renewSession() }
+                wire[].isEstablished = true
                 return .done
             }
             switch unsafe SSL_get_error(ssl, result) {
             case SSL_ERROR_WANT_READ:
                 if wire[].isStarved { return .wantsRead }
-                emptyRecords += 1
-                if emptyRecords > Self.mostEmptyRecords { return .failed(TLSFailure(.flood)) }
+                wire[].charge()
+                if wire[].isFlooded { return .failed(TLSFailure(.flood)) }
             case SSL_ERROR_ZERO_RETURN:
                 ERR_clear_error()
                 return .failed(TLSFailure(.closed))
@@ -165,7 +161,7 @@ struct TLSSession: ~Copyable {
             var count = 0
             if unsafe SSL_read_ex(ssl, place + total, capacity - total, &count) == 1 {
                 total += count
-                emptyRecords = 0
+                wire[].pay(count)
                 if unsafe SSL_has_pending(ssl) == 0 { break }
                 continue
             }
@@ -184,8 +180,7 @@ struct TLSSession: ~Copyable {
         switch unsafe SSL_get_error(ssl, 0) {
         case SSL_ERROR_WANT_READ:
             if wire[].isStarved { return .wantsRead }
-            emptyRecords += 1
-            return emptyRecords > Self.mostEmptyRecords ? .failed(TLSFailure(.flood)) : nil
+            return wire[].isFlooded ? .failed(TLSFailure(.flood)) : nil
         // The end of the socket counts as one (IGNORE_UNEXPECTED_EOF), and OpenSSL gets there only
         // if no close_notify came before it.
         case SSL_ERROR_ZERO_RETURN: return .closed(clean: !wire[].hasEnded)

@@ -34,6 +34,15 @@ struct TLSWire: ~Copyable {
     var expectsEnd = false
     /// OpenSSL asked for bytes and got none; tells "no input" from "a record without data".
     fileprivate(set) var isStarved = false
+    /// The handshake is done: what comes from here on has paid for itself, or is charged.
+    var isEstablished = false
+    /// What the peer made OpenSSL do without sending data, in bytes of data that pay for it.
+    private(set) var toll = 0
+    /// What may still be received before the handshake is done.
+    private var handshakeRoom = Self.handshakeBytes
+    private var hello = HelloGauge()
+    /// A second ClientHello was asked for.
+    private var isRetried = false
 
     init(
         descriptor: Int32, output: consuming ByteQueue, isDrained: Bool = false,
@@ -49,17 +58,42 @@ struct TLSWire: ~Copyable {
     @inline(__always)
     mutating func forgetStarvation() { isStarved = false }
 
+    /// Data came: it pays for what was charged.
+    @inline(__always)
+    mutating func pay(_ bytes: Int) {
+        if toll > 0 { settle(bytes) }
+    }
+
+    @inline(never)
+    private mutating func settle(_ bytes: Int) {
+        if !isFlooded { toll = max(0, toll - bytes) }
+    }
+
+    /// Nothing more is read: the peer has asked for too much, or for what it never gets.
+    @inline(__always)
+    var isFlooded: Bool { toll > Self.mostToll }
+
+    /// A handshake message after the handshake, or a record without data.
+    mutating func charge() { toll += Self.messageToll }
+
+    /// Nothing more is read from this peer.
+    mutating func refuse() { toll = .max / 2 }
+
     /// Receives up to `capacity` bytes; 0 at the end of the stream, -1 when there are none (now).
     @inline(__always)
     fileprivate mutating func receive(
-        _ place: UnsafeMutableRawPointer, _ capacity: Int, retries: inout Bool
+        _ place: UnsafeMutablePointer<UInt8>, _ capacity: Int, retries: inout Bool
     ) -> Int {
         retries = isDrained
         isStarved = isDrained
         if isDrained { return -1 }
+        if isFlooded { return fail(EPROTO) }
         while true {
             let count = unsafe recv(descriptor, place, capacity, 0)
             if count > 0 {
+                if !isEstablished, !admits(unsafe Bytes(place, count: count)) {
+                    return fail(EMSGSIZE)
+                }
                 if count < capacity, !expectsEnd { isDrained = true }
                 return count
             }
@@ -80,6 +114,57 @@ struct TLSWire: ~Copyable {
             }
         }
     }
+
+    private mutating func fail(_ errno: Int32) -> Int {
+        isStarved = true
+        failure = errno
+        return -1
+    }
+
+    /// Whether the handshake may go on with what was received.
+    @inline(never)
+    private mutating func admits(_ bytes: Bytes) -> Bool {
+        handshakeRoom -= bytes.count
+        hello.read(bytes)
+        return handshakeRoom >= 0 && !hello.isFirstTooLarge
+            && !(isRetried && hello.isSecondTooLarge)
+    }
+
+    /// Whether a record of the handshake may be sent: not a HelloRetryRequest whose answer has come
+    /// already and is too large.
+    @inline(never)
+    fileprivate mutating func admitsOutput(_ record: Bytes) -> Bool {
+        if record.isHelloRetryRequest { isRetried = true }
+        guard isRetried, hello.isSecondTooLarge else { return true }
+        failure = EMSGSIZE
+        return false
+    }
+}
+
+extension TLSWire {
+    /// 128 KiB of handshake, far above any certificate chain; nobody sends more before the end.
+    static var handshakeBytes: Int { 128 * 1024 }
+    /// 8 KiB of data pay for a handshake message after the handshake, twice that if it is answered:
+    /// OpenSSL runs through its states once to read it and once to answer.
+    static var messageToll: Int { 8 * 1024 }
+    /// 1 MiB: 64 answered messages that nothing paid for end a session, even in the middle of a
+    /// read.
+    ///
+    /// A KeyUpdate costs several times as much as the record that carries it, and OpenSSL works on
+    /// as many as the socket brings without returning to us.
+    static var mostToll: Int { 128 * messageToll }
+}
+
+extension Bytes {
+    /// A ServerHello with the random value that stands for a retry (RFC 8446 §4.1.3).
+    fileprivate var isHelloRetryRequest: Bool {
+        // Headers of record and message, version.
+        let start = 11
+        guard count >= start + 8, self[0] == 22, self[5] == 2 else { return false }
+        var word: UInt64 = 0
+        for index in start..<start + 8 { word = word << 8 | UInt64(self[index]) }
+        return word == 0xCF21_AD74_E59A_6111
+    }
 }
 
 /// The BIO that stands between OpenSSL and a `TLSWire`.
@@ -93,6 +178,11 @@ enum TLSWireBIO {
         unsafe BIO_set_data(bio, wire.pointer)
         unsafe BIO_set_init(bio, 1)
         return unsafe bio
+    }
+
+    /// Has sessions of an SSL_CTX tell their wires what the peer makes them do.
+    static func watch(_ context: OpaquePointer) {
+        unsafe SSL_CTX_set_info_callback(context, noteEvent)
     }
 
     private static func makeMethod() -> OpaquePointer? {
@@ -120,7 +210,9 @@ private func wireRead(
     guard let wire = unsafe wire(of: bio), let place = unsafe place, capacity > 0 else { return -1 }
     unsafe BIO_clear_flags(bio, retryFlags)
     var retries = false
-    let count = unsafe wire[].receive(place, Int(capacity), retries: &retries)
+    let count = unsafe wire[].receive(
+        UnsafeMutableRawPointer(place).assumingMemoryBound(to: UInt8.self), Int(capacity),
+        retries: &retries)
     if retries { unsafe BIO_set_flags(bio, BIO_FLAGS_READ | BIO_FLAGS_SHOULD_RETRY) }
     return Int32(truncatingIfNeeded: count)
 }
@@ -131,9 +223,25 @@ private func wireWrite(
     guard let wire = unsafe wire(of: bio), let bytes = unsafe bytes, count > 0 else { return -1 }
     // Producers are bounded far below this; what a peer can provoke (KeyUpdate) must be, too.
     guard wire[].output.count + Int(count) <= TLSWire.outputBytes else { return -1 }
-    unsafe wire[].output.append(
-        Bytes(UnsafeRawPointer(bytes).assumingMemoryBound(to: UInt8.self), count: Int(count)))
+    let record = unsafe Bytes(
+        UnsafeRawPointer(bytes).assumingMemoryBound(to: UInt8.self), count: Int(count))
+    guard wire[].isEstablished || wire[].admitsOutput(record) else { return -1 }
+    wire[].output.append(record)
     return count
+}
+
+/// What OpenSSL tells of its state: never called for data.
+private func noteEvent(_ ssl: OpaquePointer?, _ event: Int32, _ value: Int32) {
+    guard let wire = unsafe wire(of: SSL_get_rbio(ssl)), wire[].isEstablished else { return }
+    if event & SSL_CB_EXIT != 0 {
+        // One message after the handshake: KeyUpdate, a ticket, a request to negotiate again.
+        wire[].charge()
+    } else if event == SSL_CB_ALERT | SSL_CB_WRITE,
+        value == SSL3_AL_WARNING << 8 | SSL_AD_NO_RENEGOTIATION
+    {
+        // OpenSSL would read on, and answer each further ClientHello in the same call.
+        wire[].refuse()
+    }
 }
 
 private func wireControl(

@@ -27,6 +27,8 @@ struct Transport: ~Copyable {
     var tls: TLSSession?
     /// False between a send that the kernel refused and the event that it takes more.
     private(set) var isWritable = true
+    /// A send has failed: what the peer has sent before may still be read, and nothing after it.
+    private var isBroken = false
     private(set) var bytesIn: UInt64 = 0
     private(set) var bytesOut: UInt64 = 0
 
@@ -88,7 +90,7 @@ struct Transport: ~Copyable {
         case .bytes(let count):
             bytesIn &+= UInt64(count)
             return .bytes(count)
-        case .wantsRead: return .wouldBlock
+        case .wantsRead: return isBroken ? .failed(TLSFailure(.io)) : .wouldBlock
         case .closed(let clean): return .ended(isClean: clean)
         case .failed(let failure): return .failed(failure)
         }
@@ -106,7 +108,7 @@ struct Transport: ~Copyable {
             return .bytes(count)
         case .wouldBlock:
             wire[].isDrained = true
-            return .wouldBlock
+            return isBroken ? .failed(TLSFailure(.io)) : .wouldBlock
         case .ended:
             wire[].hasEnded = true
             return .ended(isClean: true)
@@ -119,6 +121,13 @@ struct Transport: ~Copyable {
     /// Sends what waits: first ciphertext, then `plaintext`, as much as the kernel takes.
     @inline(__always)
     mutating func flush(_ plaintext: inout ByteQueue) -> TransportFlush {
+        let outcome = send(&plaintext)
+        if case .failed = outcome { isBroken = true }
+        return outcome
+    }
+
+    @inline(__always)
+    private mutating func send(_ plaintext: inout ByteQueue) -> TransportFlush {
         while true {
             if tls != nil, wire[].output.count < Self.sendBytes, !plaintext.isEmpty {
                 let piece = plaintext.bytes.prefix(Self.sendBytes)

@@ -6,6 +6,9 @@ import Synchronization
 final class ControlView: Sendable {
     private let fronts = Atomic<Int>(0)
     private let draining = Atomic<Bool>(false)
+    /// What workers hold of the memory that `max_memory` bounds, as they last said.
+    private let memory = Atomic<Int>(0)
+    let clients = ClientTable()
     let registry: Registry
     let counters: Counters
     let workers: Int
@@ -21,6 +24,13 @@ final class ControlView: Sendable {
 
     /// Front connections of all workers.
     var frontConnections: Int { fronts.load(ordering: .relaxed) }
+
+    /// Adds to the memory in use, in bytes; returns that of all workers.
+    func addMemory(_ change: Int) -> Int {
+        memory.wrappingAdd(change, ordering: .relaxed).newValue
+    }
+
+    var memoryInUse: Int { memory.load(ordering: .relaxed) }
 
     /// Counts one more front connection, unless `limit` of them are open.
     func reserveFront(limit: Int) -> Bool {

@@ -59,7 +59,7 @@ struct ListenerSockets {
                     address, backlog: backlog, dualStack: dualStack)
                 descriptors.append(descriptor)
                 // Port 0: the first socket chooses, the others follow.
-                address.port = Socket.localAddress(descriptor).port
+                address.port = try Socket.localAddress(descriptor).port
             }
         } catch {
             descriptors.forEach(Socket.close)
@@ -72,7 +72,13 @@ struct ListenerSockets {
         let first = try Socket.listen(unix: path, backlog: backlog)
         var descriptors = [first]
         // One kernel queue; every worker polls a descriptor of its own.
-        for _ in 1..<max(workers, 1) { descriptors.append(try Socket.duplicate(first)) }
+        do throws(SystemFailure) {
+            for _ in 1..<max(workers, 1) { descriptors.append(try Socket.duplicate(first)) }
+        } catch {
+            descriptors.forEach(Socket.close)
+            Socket.removeSocketFile(path)
+            throw error
+        }
         return Bound(descriptors: descriptors, address: "unix:\(path)", path: path)
     }
 

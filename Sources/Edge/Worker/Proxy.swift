@@ -75,6 +75,7 @@ final class Proxy {
             registry: registry, rotation: rotation ?? .seconds(43_200),
             demonstrates: demonstrates)
         snapshot = try builder.build(configuration)
+        builder.putIntoForce()
         for (listener, address) in configuration.namedAddresses {
             let bound = try sockets.bind(listener, address, workers: workers)
             logger.info("listening on \(bound.address)")
@@ -105,6 +106,7 @@ final class Proxy {
     private func openLog(_ settings: AccessLogSettings) throws(StartFailure) -> AccessSink? {
         guard let path = settings.path else { return nil }
         do throws(SystemError) {
+            try log.start()
             return try AccessSink.open(path, settings.format == .json ? .json : .common)
         } catch {
             throw StartFailure("access log \(path): \(error)")
@@ -201,8 +203,14 @@ final class Proxy {
                 throw StartFailure("'workers' changes at a restart only")
             }
             let next = try builder.build(fresh)
-            let sink = try openLog(fresh.accessLog)
             let added = try bindAdded(fresh)
+            let sink: AccessSink?
+            do throws(StartFailure) {
+                sink = try openLog(fresh.accessLog)
+            } catch {
+                for name in added { sockets.discard(name) }
+                throw error
+            }
             // From here on nothing can fail.
             commit(fresh, next, added, sink)
             counters.control.add(.reloadsSucceeded)
@@ -247,6 +255,7 @@ final class Proxy {
         }
         configuration = fresh
         snapshot = next
+        builder.putIntoForce()
         level.current = Self.level(fresh.logLevel)
         registry.setLimits(Self.limits(fresh))
         if (try? log.use(sink)) == nil { logger.error("access log: the writer did not start") }

@@ -5,11 +5,16 @@ final class ListenerRuntime: Sendable {
     let name: String
     let purpose: ListenerPurpose
     let tls: TLSServerContext?
+    let transportSecurity: StrictTransportSecurity
 
-    init(name: String, purpose: ListenerPurpose, tls: TLSServerContext?) {
+    init(
+        name: String, purpose: ListenerPurpose, tls: TLSServerContext?,
+        transportSecurity: StrictTransportSecurity = StrictTransportSecurity()
+    ) {
         self.name = name
         self.purpose = purpose
         self.tls = tls
+        self.transportSecurity = transportSecurity
     }
 }
 
@@ -37,6 +42,11 @@ struct FrontPolicy: Sendable {
     var write = Duration.seconds(60)
     var idle = Duration.seconds(75)
     var maxConnections = 10_000
+    var client = AddressLimits()
+    /// Bytes per second that a client has to send or take; 0: any rate.
+    var minRate = 0
+    /// Bytes of memory for what is under way.
+    var maxMemory = Int.max
     var maxStreams: UInt32 = 128
     var underscores = UnderscorePolicy.drop
     var trusted: [AddressRange] = []

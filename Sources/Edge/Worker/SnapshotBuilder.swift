@@ -37,9 +37,16 @@ final class SnapshotBuilder {
     /// Random ticket keys, shared by all listeners without a file.
     private let ticketKeys: TicketKeys
     private var ticketFiles: [String: TicketKeys] = [:]
+    /// What the last `build` found for keys that are in force already.
+    private var prepared: [(keys: TicketKeys, change: TicketChange)] = []
     private var generation = 0
     /// Whether listeners answer by themselves instead of routing.
     private let demonstrates: Bool
+
+    private enum TicketChange {
+        case adopt(TicketKeyFile)
+        case rotate(Duration)
+    }
 
     init(registry: Registry, rotation: Duration, demonstrates: Bool = false) {
         self.registry = registry
@@ -49,6 +56,7 @@ final class SnapshotBuilder {
 
     /// Loads and checks everything that `configuration` names; changes nothing that is in force.
     func build(_ configuration: Configuration) throws(StartFailure) -> Snapshot {
+        prepared = []
         var listeners: [ListenerRuntime] = []
         let names = configuration.namedAddresses.map(\.name)
         for (settings, name) in zip(configuration.listeners, names) {
@@ -58,7 +66,8 @@ final class SnapshotBuilder {
             listeners.append(
                 ListenerRuntime(
                     name: name, purpose: purpose,
-                    tls: try serverContext(settings, configuration.file)))
+                    tls: try serverContext(settings, configuration.file),
+                    transportSecurity: .init(maxAge: settings.tls?.hsts ?? .zero)))
         }
         if configuration.admin != nil, let name = names.last {
             listeners.append(ListenerRuntime(name: name, purpose: .admin, tls: nil))
@@ -79,6 +88,17 @@ final class SnapshotBuilder {
             front: Self.front(configuration))
     }
 
+    /// Changes what the last snapshot shares with those before it; to be called when it is used.
+    func putIntoForce() {
+        for (keys, change) in prepared {
+            switch change {
+            case .adopt(let file): keys.adopt(file)
+            case .rotate(let rotation): keys.setRotation(rotation)
+            }
+        }
+        prepared = []
+    }
+
     private static func front(_ configuration: Configuration) -> FrontPolicy {
         var policy = FrontPolicy()
         policy.handshake = configuration.timeouts.handshake
@@ -87,6 +107,15 @@ final class SnapshotBuilder {
         policy.write = configuration.timeouts.write
         policy.idle = configuration.timeouts.idle
         policy.maxConnections = configuration.limits.maxConnections
+        policy.client = AddressLimits(
+            maxConnections: configuration.limits.maxConnectionsPerAddress,
+            handshakes: ClientRate(
+                perSecond: configuration.limits.handshakesPerSecondPerAddress),
+            requests: ClientRate(perSecond: configuration.limits.requestsPerSecondPerAddress),
+            ipv6Prefix: configuration.limits.ipv6Prefix)
+        policy.minRate = configuration.limits.minRate
+        policy.maxMemory =
+            configuration.limits.maxMemory?.bytes ?? SystemProcess.availableMemory() / 2
         policy.maxStreams = UInt32(clamping: configuration.limits.maxStreams)
         policy.trusted = configuration.trustedProxies
         policy.underscores = configuration.limits.underscoreFields
@@ -106,11 +135,11 @@ final class SnapshotBuilder {
             var keys = ticketKeys
             if let path = tls.ticketKeys?.path {
                 let file = try TicketKeyFile(path: path)
-                if let known = ticketFiles[path] { known.adopt(file) }
                 keys = ticketFiles[path] ?? TicketKeys(file: file)
                 ticketFiles[path] = keys
+                prepared.append((keys, .adopt(file)))
             } else {
-                keys.setRotation(tls.ticketRotation)
+                prepared.append((keys, .rotate(tls.ticketRotation)))
             }
             return try TLSServerContext(
                 TLSServerSettings(
@@ -172,6 +201,7 @@ final class SnapshotBuilder {
         policy.usesUpstreamHost = route.host == .upstream
         policy.bodyTimeout = configuration.timeouts.body
         policy.writeTimeout = configuration.timeouts.write
+        policy.minRate = configuration.limits.minRate
         return RouteRuntime(identity: identity, template: template, policy: policy)
     }
 }

@@ -1,11 +1,28 @@
 // Taking connections in, and not taking them.
 
 extension Worker {
-    func listen(_ socket: ListeningSocket) throws(SystemFailure) {
-        let place = state[].listening.count
-        try loop[].poller.add(
-            socket.descriptor, .listener, Token(.listener, slot: UInt32(place)))
-        state[].listening.append(socket)
+    /// Accepts from a socket from now on; without kernel memory to poll it, a moment later.
+    func listen(_ socket: ListeningSocket) {
+        let place =
+            state[].listening.firstIndex { $0.descriptor < 0 } ?? state[].listening.count
+        if place < state[].listening.count {
+            state[].listening[place] = socket
+        } else {
+            state[].listening.append(socket)
+        }
+        guard !state[].isAcceptPaused else { return }
+        if !poll(listener: place) { pauseAccepting() }
+    }
+
+    private func poll(listener place: Int) -> Bool {
+        let descriptor = state[].listening[place].descriptor
+        guard descriptor >= 0 else { return true }
+        do throws(SystemFailure) {
+            try loop[].poller.add(descriptor, .listener, Token(.listener, slot: UInt32(place)))
+            return true
+        } catch {
+            return false
+        }
     }
 
     func acceptAll(_ place: Int) {
@@ -33,9 +50,19 @@ extension Worker {
         guard listener < snapshot.listeners.count else { return Socket.close(descriptor) }
         let runtime = snapshot.listeners[listener]
         let isClient = runtime.purpose != .admin
-        if isClient, !control.reserveFront(limit: snapshot.front.maxConnections) {
-            counters.add(.frontRefused)
-            return Socket.close(descriptor)
+        let isTrusted =
+            peer.family != .unix
+            && snapshot.front.trusted.contains { range in
+                peer.withAddressBytes { range.contains($0) }
+            }
+        var client: Ref<ClientRecord>?
+        if isClient {
+            do throws(ConnectionRefusal) {
+                client = try admit(peer, isTLS: runtime.tls != nil, isTrusted, snapshot.front)
+            } catch {
+                counters.refusal(error)
+                return Socket.close(descriptor)
+            }
         }
         let front = fronts[].insert { token in
             FrontConnection(
@@ -43,14 +70,14 @@ extension Worker {
                 buffers: buffers)
         }
         guard let front else {
-            if isClient { control.frontClosed() }
-            counters.add(.frontRefused)
+            if isClient { release(client) }
+            counters.refusal(.limit)
             return Socket.close(descriptor)
         }
         do throws(SystemFailure) {
             try loop[].poller.add(descriptor, .connection, front[].token)
         } catch {
-            if isClient { control.frontClosed() }
+            if isClient { release(client) }
             fronts[].retire(front[].token)
             front[].transport.close()
             return
@@ -61,13 +88,11 @@ extension Worker {
             counters.open(.frontSocket)
             state[].clients += 1
         }
-        front[].isTrusted =
-            peer.family != .unix
-            && snapshot.front.trusted.contains { range in
-                peer.withAddressBytes { range.contains($0) }
-            }
+        front[].client = client
+        front[].isTrusted = isTrusted
         if let tls = runtime.tls {
             front[].isSecure = true
+            front[].transportSecurity = runtime.transportSecurity
             front[].transport.tls = TLSSession(server: tls, wire: front[].transport.wire)
             guard front[].transport.tls != nil else { return closeFront(front) }
             counters.open(.frontTLS)
@@ -76,6 +101,31 @@ extension Worker {
             front[].spoken = .unknown
             setDeadline(front, .head, snapshot.front.head)
         }
+    }
+
+    /// Lets a client in, or says why not.
+    ///
+    /// Peers on a unix socket and trusted proxies stand for many clients: nil.
+    private func admit(
+        _ peer: SocketAddress, isTLS: Bool, _ isTrusted: Bool, _ policy: FrontPolicy
+    ) throws(ConnectionRefusal) -> Ref<ClientRecord>? {
+        if state[].pressure == .full { throw .memory }
+        guard control.reserveFront(limit: policy.maxConnections) else { throw .limit }
+        guard peer.family != .unix, !isTrusted else { return nil }
+        do throws(ConnectionRefusal) {
+            return try control.clients.admit(
+                peer, isTLS: isTLS, policy.client, now: loop[].now)
+        } catch {
+            control.frontClosed()
+            throw error
+        }
+    }
+
+    /// Takes a client's connection off the counts; true when it was the last of the process.
+    @discardableResult
+    func release(_ client: Ref<ClientRecord>?) -> Bool {
+        if let client { control.clients.release(client, now: loop[].now) }
+        return control.frontClosed()
     }
 
     /// Stops accepting for a tenth of a second; what waits stays in the kernel's queue.
@@ -93,9 +143,8 @@ extension Worker {
     func resumeAccepting() {
         guard state[].isAcceptPaused else { return }
         state[].isAcceptPaused = false
-        for (place, socket) in state[].listening.enumerated() where socket.descriptor >= 0 {
-            try? loop[].poller.add(
-                socket.descriptor, .listener, Token(.listener, slot: UInt32(place)))
+        for place in state[].listening.indices where !poll(listener: place) {
+            return pauseAccepting()
         }
     }
 

@@ -131,6 +131,9 @@ extension Worker {
         view.waiting = sum.live[.waiter] ?? 0
         view.bufferBytes = sum.bufferBytes
         view.bufferFreeBytes = sum.bufferFreeBytes
+        view.memoryBytes = control.memoryInUse
+        view.memoryLimit = state[].memoryLimit
+        view.clientAddresses = control.clients.count
         return view
     }
 

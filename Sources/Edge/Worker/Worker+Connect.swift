@@ -330,7 +330,8 @@ extension Worker {
         case 111: .connectionRefused  // ECONNREFUSED
         case 110: .connectionTimeout  // ETIMEDOUT
         case 101, 113: .destinationUnroutable  // ENETUNREACH, EHOSTUNREACH
-        case 23, 24: .connectionLimitReached  // ENFILE, EMFILE
+        // ENFILE, EMFILE, ENOMEM, ENOBUFS, ENOSPC; EAGAIN, EADDRNOTAVAIL: no local port is left.
+        case 23, 24, 12, 105, 28, 11, 99: .connectionLimitReached
         default: .connectionTerminated
         }
     }
@@ -366,7 +367,8 @@ extension Worker {
             failWaiters(
                 pool, 504, reason, "connecting to the upstream took too long", onlyOldest)
         case .connectionLimitReached:
-            failWaiters(pool, 503, reason, "no descriptor for another connection", onlyOldest)
+            failWaiters(
+                pool, 503, reason, "the system has no room for another connection", onlyOldest)
         case .tlsCertificateError:
             failWaiters(
                 pool, 502, reason, "the upstream's certificate was not accepted", onlyOldest)

@@ -25,6 +25,8 @@ extension Worker {
     ) {
         let old = state[].snapshot
         state[].snapshot = snapshot
+        state[].memoryLimit = snapshot.front.maxMemory
+        state[].requestRate = snapshot.front.client.requests
         for place in state[].listening.indices where state[].listening[place].descriptor >= 0 {
             let name = old.listeners[state[].listening[place].listener].name
             if let now = snapshot.listeners.firstIndex(where: { $0.name == name }) {
@@ -34,7 +36,7 @@ extension Worker {
             }
         }
         for socket in listening {
-            try? listen(ListeningSocket(listener: socket.listener, descriptor: socket.descriptor))
+            listen(ListeningSocket(listener: socket.listener, descriptor: socket.descriptor))
         }
     }
 
@@ -50,7 +52,8 @@ extension Worker {
         state[].isDraining = true
         state[].drainUntil = until
         // Probes and whoever watches the drain are answered to the end.
-        for place in state[].listening.indices where purpose(of: place) != .admin {
+        for place in state[].listening.indices
+        where state[].listening[place].descriptor >= 0 && purpose(of: place) != .admin {
             stopListening(place)
         }
         fronts[].forEach { front in
@@ -93,6 +96,7 @@ extension Worker {
             at: min(state[].drainUntil, loop[].now + .milliseconds(250)))
     }
 
+    /// Of a place that listens: one that a reload has ended names a listener that is gone.
     private func purpose(of place: Int) -> ListenerPurpose {
         state[].snapshot.listeners[state[].listening[place].listener].purpose
     }

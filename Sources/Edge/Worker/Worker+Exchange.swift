@@ -29,12 +29,27 @@ extension Worker {
 
     /// Routes a request whose head is complete and sends it on its way.
     func startExchange(_ exchange: Ref<Exchange>, _ front: Ref<FrontConnection>) {
+        if front[].purpose != .admin, !admits(exchange, front) { return }
         switch front[].purpose {
         case .proxy: routeExchange(exchange, front)
         case .redirect(let port): redirect(exchange, port: port)
         case .admin: answerAdmin(exchange)
         case .demonstration: answerDemonstration(exchange)
         }
+    }
+
+    /// Whether there is room for another request of this client; refuses it if not.
+    @inline(__always)
+    private func admits(_ exchange: Ref<Exchange>, _ front: Ref<FrontConnection>) -> Bool {
+        if state[].pressure == .full {
+            refuse(exchange, 503, .outOfMemory, "the proxy has no memory for another request")
+            return false
+        }
+        guard let client = front[].client, state[].requestRate.isLimited,
+            !state[].requestRate.take(client[].requests, now: loop[].now)
+        else { return true }
+        refuse(exchange, 429, .requestRate, "too many requests from this address")
+        return false
     }
 
     private func routeExchange(_ exchange: Ref<Exchange>, _ front: Ref<FrontConnection>) {
@@ -46,7 +61,14 @@ extension Worker {
         if front[].isSecure, !isAuthorityCovered(front, head) {
             return refuse(exchange, 421, .misdirected, "the certificate is for another host")
         }
+        if head[].method == .trace, exchange[].requestProgress != .received {
+            // RFC 9110 §9.3.8: the client must not send any; who does hopes to be misread.
+            return refuse(exchange, 400, .requestError, "TRACE with content")
+        }
         let snapshot = state[].snapshot
+        // What a route finds are slices of the head's text, which moves when it grows: room for the
+        // id, which is part of a host name, and for the target comes before.
+        head[].text.ensureRoom(Int(head[].target.count) + Limits.hostBytes + 1)
         let decision = snapshot.routes.route(head[], scratch: &state[].routing)
         switch decision {
         case .refused(let status, let reason):
@@ -55,7 +77,6 @@ extension Worker {
         case .matched(let match):
             let runtime = snapshot.runtimes[match.route]
             exchange[].policy = runtime.policy
-            head[].text.ensureRoom(match.id.count + match.target.count)
             exchange[].id = head[].append(match.id)
             if match.target.count != Int(head[].target.count)
                 || !match.target.equals(head[].bytes(head[].target))
@@ -122,21 +143,40 @@ extension Worker {
         exchange[].record.received &+= UInt64(bytes.count)
         guard exchange[].responseProgress != .complete else { return }
         refreshDeadline(exchange)
+        if loop[].now - exchange[].rateSince > exchange[].policy.bodyTimeout,
+            !keepsPace(exchange)
+        {
+            counters.timeout(.body)
+            return fail(exchange, 408, .requestTimeout, "the request comes too slowly")
+        }
         guard let upstream = exchange[].upstream else {
             exchange[].request.queue.append(bytes)
-            if exchange[].request.queue.count > Limits.lowWater { pauseRequest(exchange) }
+            if exchange[].request.queue.count > state[].lowWater { pauseRequest(exchange) }
             return
         }
         exchange[].keepForReplay(bytes)
         if upstream[].isHTTP2 {
             exchange[].request.queue.append(bytes)
             upstream[].session?.resume(exchange.requestOutlet)
-            if exchange[].request.queue.count > Limits.highWater { pauseRequest(exchange) }
+            if exchange[].request.queue.count > state[].highWater { pauseRequest(exchange) }
         } else {
             writeContent(bytes, to: upstream, framing: exchange[].head[].framing)
-            if upstream[].buffered > Limits.highWater { pauseRequest(exchange) }
+            if upstream[].buffered > state[].highWater { pauseRequest(exchange) }
         }
         markDirty(upstream)
+    }
+
+    /// Whether the request has come fast enough since this was last asked.
+    ///
+    /// gRPC streams may be slow for as long as they like; so may a request whose answer has begun.
+    @inline(never)
+    private func keepsPace(_ exchange: Ref<Exchange>) -> Bool {
+        let came = exchange[].record.received &- exchange[].receivedBefore
+        let least = Self.leastBytes(
+            exchange[].policy.minRate, in: loop[].now - exchange[].rateSince)
+        exchange[].measureRate(from: loop[].now)
+        return came >= least || exchange[].responseProgress != .none
+            || exchange[].head[].isGRPC
     }
 
     @inline(__always)
@@ -152,6 +192,8 @@ extension Worker {
     func requestEnded(_ exchange: Ref<Exchange>, trailers: Ref<Head>?) {
         exchange[].requestProgress = .received
         if let trailers {
+            Forwarding.prepareTrailers(
+                &trailers[], underscores: state[].snapshot.front.underscores)
             if exchange[].requestTrailers == nil {
                 exchange[].requestTrailers = trailers
             } else {
@@ -181,6 +223,7 @@ extension Worker {
     private func pauseRequest(_ exchange: Ref<Exchange>) {
         guard !exchange[].isRequestPaused else { return }
         exchange[].isRequestPaused = true
+        exchange[].pausedAt = loop[].now
         refreshDeadline(exchange)
         if exchange[].stream == 0, let front = fronts[].resolve(exchange[].front) {
             front[].isReadPaused = true
@@ -193,6 +236,8 @@ extension Worker {
             return
         }
         exchange[].isRequestPaused = false
+        // The client was not asked for more meanwhile.
+        exchange[].measureRate(from: loop[].now)
         refreshDeadline(exchange)
         if exchange[].stream == 0 {
             resumeHTTP1(front)
@@ -248,15 +293,15 @@ extension Worker {
         log.append(exchange[].record, texts)
     }
 
-    /// Whether the client has taken bytes of the response since this was last asked.
+    /// Whether the client has taken enough of the response since this was last asked.
     func hasProgressed(_ exchange: Ref<Exchange>) -> Bool {
         guard let front = fronts[].resolve(exchange[].front) else { return false }
         let taken =
             exchange[].stream == 0
-            ? front[].transport.bytesOut
-            : exchange[].record.sent &- UInt64(exchange[].response.queue.count)
+            ? front[].taken : exchange[].record.sent &- UInt64(exchange[].response.queue.count)
         defer { exchange[].taken = taken }
-        return taken != exchange[].taken
+        return taken &- exchange[].taken
+            >= Self.leastBytes(exchange[].policy.minRate, in: exchange[].policy.writeTimeout)
     }
 
     /// A response that is complete here is not taken, or the rest of its request does not come.

@@ -41,7 +41,9 @@ extension Worker {
             case .bytes(let count): received(front, scratch[].bytes(count))
             case .wouldBlock: break
             case .ended(let isClean): return frontEnded(front, isClean: isClean)
-            case .failed: return closeFront(front)
+            case .failed(let failure):
+                if failure.kind == .flood { counters.flood(.tlsMessage) }
+                return closeFront(front)
             }
             reads -= 1
         }
@@ -122,7 +124,7 @@ extension Worker {
         if front[].session != nil { return flushHTTP2(front) }
         let outcome = front[].flush()
         frontFlushed(front, outcome)
-        guard front[].spoken == .http1, front[].buffered < Limits.lowWater else { return }
+        guard front[].spoken == .http1, front[].buffered < state[].lowWater else { return }
         if front[].exchangeCount == 0, front[].isReadPaused, front[].reading == .head {
             return resumeHTTP1(front)
         }
@@ -136,12 +138,7 @@ extension Worker {
     func frontFlushed(_ front: Ref<FrontConnection>, _ outcome: TransportFlush) {
         switch outcome {
         case .failed: closeFront(front)
-        case .blocked:
-            let isNew = front[].deadlineKind != .write
-            if isNew || front[].transport.bytesOut != front[].bytesOutAtDeadline {
-                front[].bytesOutAtDeadline = front[].transport.bytesOut
-                setDeadline(front, .write, state[].snapshot.front.write)
-            }
+        case .blocked: if front[].deadlineKind != .write { armWrite(front) }
         case .done:
             if front[].closesAfterOutput, front[].exchangeCount == 0 {
                 return finishClosing(front)
@@ -153,17 +150,44 @@ extension Worker {
         }
     }
 
+    /// What waits for the client has to move on.
+    private func armWrite(_ front: Ref<FrontConnection>) {
+        front[].takenAtDeadline = front[].taken
+        setDeadline(front, .write, state[].snapshot.front.write)
+    }
+
+    /// A client has not emptied what waits for it; it may be fast enough all the same.
+    private func writeTimedOut(_ front: Ref<FrontConnection>) {
+        let policy = state[].snapshot.front
+        let moved = front[].taken &- front[].takenAtDeadline
+        if moved >= Self.leastBytes(policy.minRate, in: policy.write) { return armWrite(front) }
+        counters.timeout(.write)
+        cutExchanges(of: front, reason: .clientTimeout)
+        front[].closesAbruptly = true
+        closeFront(front)
+    }
+
+    /// What has to move within a time: at least a byte.
+    @inline(__always)
+    static func leastBytes(_ perSecond: Int, in time: Duration) -> UInt64 {
+        max(1, UInt64(Double(perSecond) * time.seconds))
+    }
+
     /// All output is sent and the connection shall end.
     ///
     /// A client that is still sending would meet a reset that destroys the answer in its buffer, so
     /// its bytes are read for a moment longer (RFC 9112 §9.6).
     private func finishClosing(_ front: Ref<FrontConnection>) {
+        // TLS's farewell is output too, for which there may be no room at once.
+        if front[].transport.tls != nil, !front[].closesAbruptly, !front[].hasSaidFarewell {
+            front[].hasSaidFarewell = true
+            front[].transport.tls?.closeNotify()
+            return frontFlushed(front, front[].flush())
+        }
         if front[].closesAbruptly || front[].spoken == .http2 || front[].reading != .discarding {
             return closeFront(front)
         }
         guard front[].deadlineKind != .linger else { return }
-        front[].transport.tls?.closeNotify()
-        _ = front[].flush()
         Socket.shutdownWriting(front[].transport.descriptor)
         setDeadline(front, .linger, .seconds(2))
         front[].isReadPaused = false
@@ -173,6 +197,7 @@ extension Worker {
     /// With nothing under way, the client may stay silent for so long.
     func armIdle(_ front: Ref<FrontConnection>) {
         guard front[].exchangeCount == 0, front[].deadlineKind != .linger else { return }
+        front[].idleSince = loop[].now
         setDeadline(front, .idle, state[].snapshot.front.idle)
         if front[].buffered == 0 { front[].transport.tls?.releaseBuffers() }
     }
@@ -189,11 +214,7 @@ extension Worker {
         case .idle:
             counters.timeout(.idle)
             endIdle(front)
-        case .write:
-            counters.timeout(.write)
-            cutExchanges(of: front, reason: .clientTimeout)
-            front[].closesAbruptly = true
-            closeFront(front)
+        case .write: writeTimedOut(front)
         case .linger: closeFront(front)
         }
     }
@@ -230,7 +251,7 @@ extension Worker {
         front[].spoken = .closed
         cutExchanges(of: front, reason: .clientGone)
         loop[].timers.cancel(&front[].deadline)
-        if hadTLS, !front[].closesAbruptly, front[].output.isEmpty {
+        if hadTLS, !front[].closesAbruptly, !front[].hasSaidFarewell, front[].output.isEmpty {
             front[].transport.tls?.closeNotify()
             _ = front[].flush()
         }
@@ -243,7 +264,8 @@ extension Worker {
         if front[].purpose != .admin {
             counters.close(.frontSocket)
             state[].clients -= 1
-            if control.frontClosed(), state[].isDraining { tellDrained() }
+            if release(front[].client), state[].isDraining { tellDrained() }
+            front[].client = nil
         }
         if hadTLS { counters.close(.frontTLS) }
         if wasHTTP2 { counters.close(.frontHTTP2) }
@@ -277,6 +299,8 @@ extension Worker {
     func cutExchanges(of front: Ref<FrontConnection>, reason: ErrorReason) {
         while let exchange = exchanges[].resolve(front[].firstExchange) {
             if exchange[].responseProgress != .complete {
+                // A farewell would make of what was sent a whole message (RFC 9112 §9.8).
+                if exchange[].responseProgress != .none { front[].closesAbruptly = true }
                 exchange[].record.error = reason
                 if exchange[].record.status == 0 { exchange[].record.status = 499 }
             }

@@ -50,7 +50,7 @@ extension Worker {
                     return consumed
                 }
                 // A client that asks and asks without reading the answers waits for itself.
-                if front[].buffered > Limits.highWater {
+                if front[].buffered > state[].highWater {
                     front[].isReadPaused = true
                     return consumed
                 }

@@ -8,9 +8,11 @@ extension Worker {
         settings.enableConnectProtocol = false
         front[].session = HTTP2Session(
             role: .server, settings: settings, pool: buffers, heads: heads, memory: http2)
+        guard front[].session != nil else { return closeFront(front) }
         counters.open(.frontHTTP2)
         markDirty(front)
-        setDeadline(front, .idle, state[].snapshot.front.idle)
+        front[].idleSince = loop[].now
+        setDeadline(front, .head, state[].snapshot.front.head)
         if state[].isDraining { front[].session?.shutdownNotice() }
     }
 
@@ -24,7 +26,27 @@ extension Worker {
         handleEvents(front)
         guard front[].spoken != .closed else { return }
         countOddities(of: &front[].session)
+        watchRest(front)
         markDirty(front)
+    }
+
+    /// A preface, a head or any frame but DATA that has begun has to be complete in time.
+    ///
+    /// What is idle meanwhile stays idle: dripping frames wins a client no time.
+    @inline(__always)
+    private func watchRest(_ front: Ref<FrontConnection>) {
+        let awaitsRest = front[].session?.awaitsRest ?? false
+        guard awaitsRest || front[].deadlineKind == .head else { return }
+        if awaitsRest {
+            if front[].deadlineKind == .none || front[].deadlineKind == .idle {
+                setDeadline(front, .head, state[].snapshot.front.head)
+            }
+        } else if front[].exchangeCount > 0 {
+            clearDeadline(front)
+        } else {
+            let idle = front[].idleSince + state[].snapshot.front.idle - loop[].now
+            setDeadline(front, .idle, idle)
+        }
     }
 
     /// Adds what a peer did to the metrics, and once that it became a flood.
@@ -123,10 +145,10 @@ extension Worker {
         var outcome = TransportFlush.done
         while front[].spoken != .closed {
             var wantsMore = false
-            if front[].buffered < Limits.highWater {
+            if front[].buffered < state[].highWater {
                 do throws(HTTP2Failure) {
                     wantsMore =
-                        try front[].writeFrames(upTo: Limits.highWater)
+                        try front[].writeFrames(upTo: state[].highWater)
                 } catch {
                     return closeFront(front)
                 }

@@ -9,13 +9,18 @@ extension Worker {
     func informationalHead(_ exchange: Ref<Exchange>, _ head: Ref<Head>) {
         exchange[].hasResponseBytes = true
         exchange[].informational += 1
+        // Whoever was told to continue begins only now.
+        exchange[].measureRate(from: loop[].now)
         refreshDeadline(exchange)
         guard exchange[].informational <= Limits.informationalResponses else {
             return fail(exchange, 502, .protocolError, "too many informational responses")
         }
         guard let front = fronts[].resolve(exchange[].front), head[].status != 101 else { return }
         // 100 is for those who asked for it, and of no use once the request is complete.
-        if head[].status == 100, !exchange[].head[].expectsContinue { return }
+        if head[].status == 100 {
+            exchange[].wasContinued = true
+            if !exchange[].head[].expectsContinue { return }
+        }
         Forwarding.prepareResponse(&head[])
         if exchange[].stream != 0 {
             front[].session?.submitInformational(exchange[].stream, head[])
@@ -43,6 +48,7 @@ extension Worker {
     /// Writes a final head, of whatever origin, to the client.
     func writeHead(_ exchange: Ref<Exchange>, _ head: Ref<Head>) {
         guard let front = fronts[].resolve(exchange[].front) else { return }
+        front[].transportSecurity.append(to: &head[])
         exchange[].record.status = head[].status
         exchange[].responseProgress = .body
         refreshDeadline(exchange)
@@ -92,14 +98,14 @@ extension Worker {
             guard exchange[].hasOutlet else { return }
             exchange[].response.queue.append(bytes)
             front[].session?.resume(exchange.responseOutlet)
-            if exchange[].response.queue.count > Limits.highWater { pauseResponse(exchange) }
+            if exchange[].response.queue.count > state[].highWater { pauseResponse(exchange) }
         } else {
             if exchange[].responseFraming == .chunked {
                 HTTP1Writer.writeChunk(bytes, into: &front[].output)
             } else if exchange[].responseFraming != .none {
                 front[].output.append(bytes)
             }
-            if front[].buffered > Limits.highWater { pauseResponse(exchange) }
+            if front[].buffered > state[].highWater { pauseResponse(exchange) }
         }
         markDirty(front)
     }
@@ -107,6 +113,7 @@ extension Worker {
     private func pauseResponse(_ exchange: Ref<Exchange>) {
         guard !exchange[].isResponsePaused else { return }
         exchange[].isResponsePaused = true
+        exchange[].pausedAt = loop[].now
         refreshDeadline(exchange)
         _ = hasProgressed(exchange)
         if let upstream = exchange[].upstream, !upstream[].isHTTP2 {
@@ -210,7 +217,7 @@ extension Worker {
         head[].text.append("\"")
         let value = TextRange(start: start, count: head[].text.count - start)
         _ = head[].fields.append(FieldLine(name: name, value: value, known: .other))
-        if status == 503 {
+        if status == 503 || status == 429 {
             _ = head[].appendField(Bytes("retry-after"), Bytes("1"), known: .other)
         }
         answer(exchange, head, Bytes("text/plain; charset=utf-8"), body[].text.bytes)
@@ -283,6 +290,11 @@ extension Worker {
             front[].closesAfterOutput = true
             front[].closesAbruptly = true
             front[].reading = .discarding
+            // Where the close is the content's end, and no TLS tells one close from another, only a
+            // reset says that something is missing.
+            if exchange[].responseFraming == .untilClose, front[].transport.tls == nil {
+                Socket.resetOnClose(front[].transport.descriptor)
+            }
             endExchange(exchange)
             markDirty(front)
         }

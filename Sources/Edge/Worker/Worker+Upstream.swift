@@ -87,6 +87,7 @@ extension Worker {
             upstream[].session = HTTP2Session(
                 role: .client, settings: HTTP2Settings(), pool: buffers, heads: heads,
                 memory: http2)
+            guard upstream[].session != nil else { return dialFailed(upstream, .internalError) }
             counters.open(.upstreamHTTP2)
             markDirty(upstream)
             return
@@ -294,8 +295,14 @@ extension Worker {
             restShared(upstream)
         } else {
             upstream[].isReadPaused = false
+            // A host that answered before it had the content, or `Expect` by a final response, may
+            // not take what still comes for a part of the request.
+            let hasSkipped =
+                upstream[].buffered > 0
+                || exchange[].head[].expectsContinue && exchange[].head[].framing != .none
+                    && !exchange[].wasContinued
             let canServe =
-                upstream[].isPersistent && isWhole && upstream[].reading == .idle
+                upstream[].isPersistent && isWhole && upstream[].reading == .idle && !hasSkipped
                 && upstream[].input.isEmpty && !upstream[].isDraining && pool[].isInTable
                 && !state[].isDraining && !pool[].record[].isRetired.load(ordering: .relaxed)
                 && pool[].record[].starving.load(ordering: .relaxed) & ~workerBit == 0
@@ -429,12 +436,15 @@ extension Worker {
         guard upstream[].isOpen || upstream[].phase == .handshaking else { return }
         if upstream[].session != nil { return flushUpstreamHTTP2(upstream) }
         let outcome = upstream[].flush()
-        if case .failed = outcome, upstream[].phase == .ready {
+        if case .failed = outcome {
+            if upstream[].phase == .handshaking {
+                return dialFailed(upstream, .connectionTerminated)
+            }
             // The answer may have been sent before the connection broke: reading tells.
             upstream[].transport.noteReadable(endsSoon: true)
             return readUpstream(upstream)
         }
-        guard upstream[].buffered < Limits.lowWater,
+        guard upstream[].buffered < state[].lowWater,
             let exchange = exchanges[].resolve(upstream[].firstExchange),
             exchange[].isRequestPaused
         else { return }

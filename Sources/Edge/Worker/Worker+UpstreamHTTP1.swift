@@ -54,6 +54,11 @@ extension Worker {
         _ upstream: Ref<UpstreamConnection>, _ exchange: Ref<Exchange>, _ bytes: Bytes
     ) -> Int {
         guard !bytes.isEmpty else { return 0 }
+        // Nothing of the request has left: these bytes answer somebody else, if anybody.
+        guard upstream[].transport.bytesOut != exchange[].bytesOutBefore else {
+            upstreamLost(upstream, .protocolError)
+            return bytes.count
+        }
         exchange[].hasResponseBytes = true
         let head = heads[].take()
         defer { heads[].give(head) }
@@ -130,8 +135,10 @@ extension Worker {
     private func switchProtocols(
         _ upstream: Ref<UpstreamConnection>, _ exchange: Ref<Exchange>, _ head: Ref<Head>
     ) {
-        guard exchange[].wantsUpgrade, let front = fronts[].resolve(exchange[].front),
-            front[].spoken == .http1
+        let offered = exchange[].head[].bytes(exchange[].head[].upgrade)
+        guard exchange[].wantsUpgrade, exchange[].requestProgress == .received,
+            UpgradeProtocols.contain(offered, head[].bytes(head[].upgrade)),
+            let front = fronts[].resolve(exchange[].front), front[].spoken == .http1
         else {
             return upstreamLost(upstream, .protocolError)
         }
@@ -159,7 +166,7 @@ extension Worker {
         refreshDeadline(exchange)
         upstream[].output.append(bytes)
         markDirty(upstream)
-        if upstream[].buffered > Limits.highWater {
+        if upstream[].buffered > state[].highWater {
             exchange[].isRequestPaused = true
             front[].isReadPaused = true
         }
@@ -171,7 +178,7 @@ extension Worker {
         refreshDeadline(exchange)
         front[].output.append(bytes)
         markDirty(front)
-        if front[].buffered > Limits.highWater, let upstream = exchange[].upstream {
+        if front[].buffered > state[].highWater, let upstream = exchange[].upstream {
             exchange[].isResponsePaused = true
             upstream[].isReadPaused = true
         }

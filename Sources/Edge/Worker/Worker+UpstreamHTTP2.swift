@@ -8,7 +8,7 @@ extension Worker {
             try upstream[].session?.receive(bytes, now: loop[].now)
         } catch {
             handleUpstreamEvents(upstream)
-            if upstream[].isOpen { upstreamLost(upstream, .protocolError) }
+            if upstream[].isOpen { upstreamLost(upstream, Self.reason(error)) }
             return
         }
         handleUpstreamEvents(upstream)
@@ -106,12 +106,12 @@ extension Worker {
     func flushUpstreamHTTP2(_ upstream: Ref<UpstreamConnection>) {
         while upstream[].isOpen {
             var wantsMore = true
-            if upstream[].buffered < Limits.highWater {
+            if upstream[].buffered < state[].highWater {
                 do throws(HTTP2Failure) {
                     wantsMore =
-                        try upstream[].writeFrames(upTo: Limits.highWater)
+                        try upstream[].writeFrames(upTo: state[].highWater)
                 } catch {
-                    return upstreamLost(upstream, .protocolError)
+                    return upstreamLost(upstream, Self.reason(error))
                 }
             }
             let outcome = upstream[].flush()
@@ -129,6 +129,12 @@ extension Worker {
 
     private func finishUpstreamFlush(_ upstream: Ref<UpstreamConnection>) {
         // Nothing to say and nothing to hear: nghttp2 has ended the connection.
-        if upstream[].session?.isFinished ?? false { upstreamLost(upstream, .connectionTerminated) }
+        guard upstream[].session?.isFinished ?? false else { return }
+        let hasFailed = upstream[].session?.hasFailed ?? false
+        upstreamLost(upstream, hasFailed ? .internalError : .connectionTerminated)
+    }
+
+    private static func reason(_ failure: HTTP2Failure) -> ErrorReason {
+        failure.isOutOfMemory ? .internalError : .protocolError
     }
 }

@@ -50,6 +50,8 @@ extension Worker {
             fail(exchange, 502, reason, "the upstream's answer is not HTTP")
         case .responseHeadSize:
             fail(exchange, 502, reason, "the upstream's answer has too large a head")
+        case .internalError:
+            fail(exchange, 503, reason, "there is no memory to go on")
         default:
             let isCut = exchange[].responseProgress != .none
             fail(

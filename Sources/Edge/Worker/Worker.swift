@@ -103,7 +103,7 @@ final class Worker {
         scratch = .allocate(Scratch())
         try loop[].poller.add(mailbox.descriptor, .readable, Token(.mailbox))
         for socket in seed.listening {
-            try listen(ListeningSocket(listener: socket.listener, descriptor: socket.descriptor))
+            listen(ListeningSocket(listener: socket.listener, descriptor: socket.descriptor))
         }
     }
 
@@ -147,6 +147,7 @@ final class Worker {
         exchanges[].reap()
         pools[].reap()
         log.flushNotice()
+        settleMemory()
         if state[].isDraining { advanceDrain() }
     }
 
@@ -288,6 +289,15 @@ struct WorkerState: ~Copyable {
     var starved: [Token] = []
     var mayServeStarved = false
     var reclaimers: UInt64 = 0
+    /// What this worker has told the process of its memory, and what that means for all.
+    var memoryTold = 0
+    var memoryLimit = Int.max
+    var pressure = MemoryPressure.none
+    var relievedAt = Instant.zero
+    /// Bytes queued towards a peer at which the other side pauses, and below which it goes on.
+    var highWater = Limits.highWater
+    var lowWater = Limits.lowWater
+    var requestRate = ClientRate(perSecond: 0)
 
     /// Only those that are there now are worked on: whoever is not done waits for the next round.
     mutating func takeReady() {
@@ -297,6 +307,8 @@ struct WorkerState: ~Copyable {
 
     init(snapshot: Snapshot, pool: Ref<BufferPool>) {
         self.snapshot = snapshot
+        memoryLimit = snapshot.front.maxMemory
+        requestRate = snapshot.front.client.requests
         routing = ByteQueue(pool: pool)
         newestIdle = nil
         oldestIdle = nil

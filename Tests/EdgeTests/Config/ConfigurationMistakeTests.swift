@@ -46,14 +46,14 @@ private func errors(_ yaml: String) -> [String] {
                 "6:12: log_level: expected LEVELS, found 'loud'"
             ),
             ("timeouts: 3s", "6:11: timeouts: expected a mapping, found '3s'"),
-            ("timeouts: {head: 3}", "6:18: head: expected a duration from 1ms to 24h, found '3'"),
+            ("timeouts: {head: 3}", "6:18: head: expected a duration from 1ms to 1d, found '3'"),
             (
                 "timeouts: {head: 25h}",
-                "6:18: head: expected a duration from 1ms to 24h, found '25h'"
+                "6:18: head: expected a duration from 1ms to 1d, found '25h'"
             ),
             (
                 "timeouts: {head: -1s}",
-                "6:18: head: expected a duration from 1ms to 24h, found '-1s'"
+                "6:18: head: expected a duration from 1ms to 1d, found '-1s'"
             ),
             ("timeouts: {heed: 1s}", "6:12: unknown key 'heed'; did you mean 'head'?"),
             (
@@ -230,7 +230,7 @@ private func errors(_ yaml: String) -> [String] {
             ),
             (
                 "{path: /, upstream: 'https://a', timeouts: {dial_timeout: 0s}}",
-                "3:63: dial_timeout: expected a duration from 1ms to 24h, found '0s'"
+                "3:63: dial_timeout: expected a duration from 1ms to 1d, found '0s'"
             ),
             (
                 "{path: /, upstream: 'http://a', host: client}",

@@ -65,6 +65,28 @@ import Testing
         #expect(found?.contains { $0.lowercased().hasPrefix("keep-alive") } == false)
     }
 
+    @Test("Connection takes nothing away that is meant for everyone")
+    func nominated() {
+        var cache = ForwardedFields()
+        let found = lines(
+            "GET / HTTP/1.1\r\nHost: a\r\n"
+                + "Connection: cookie, Authorization, via, x-forwarded-for\r\n"
+                + "Cookie: 1\r\nAuthorization: 2\r\n\r\n", cache: &cache)
+        #expect(found?.prefix(3) == ["Cookie: 1", "Authorization: 2", "via: 1.1 edge-proxy"])
+        #expect(found?.contains("x-forwarded-for: 192.0.2.1") == true)
+    }
+
+    @Test("a trusted peer's word stays, whatever its client nominates")
+    func nominatedByTrusted() {
+        var cache = ForwardedFields()
+        let found = lines(
+            "GET / HTTP/1.1\r\nHost: a\r\nConnection: X-Forwarded-Proto, X-Forwarded-Host\r\n"
+                + "X-Forwarded-Proto: http\r\nX-Forwarded-Host: b\r\n\r\n",
+            cache: &cache, isTrusted: true)
+        #expect(found?.contains("X-Forwarded-Proto: http") == true)
+        #expect(found?.contains("X-Forwarded-Host: b") == true)
+    }
+
     @Test("names with underscores are dropped, passed or refused")
     func underscores() {
         let request = "GET / HTTP/1.1\r\nHost: a\r\nX_A: 1\r\n\r\n"

@@ -84,6 +84,26 @@ import Testing
         #expect(outcome(of: Array(value.utf8).map { $0 == 1 ? byte : $0 }).status == 400)
     }
 
+    @Test("lists more connection options than there can be fields")
+    func connectionOptions() {
+        let start = "GET / HTTP/1.1\r\nHost: a\r\nConnection: "
+        let most = start + String(repeating: "a,", count: Limits.headFields)
+        #expect(outcome(of: most + "\r\n\r\n").status == nil)
+        #expect(outcome(of: most + "a\r\n\r\n").status == 400)
+        #expect(outcome(of: most + "\r\nConnection: a\r\n\r\n").status == 400)
+    }
+
+    @Test("is as long as allowed, in pieces that end anywhere")
+    func longestLine() {
+        let fixed = "GET / HTTP/1.1".utf8.count
+        let line =
+            "GET /" + String(repeating: "a", count: Limits.targetBytes - fixed) + " HTTP/1.1"
+        let text = line + "\r\nHost: a\r\n\r\n"
+        for step in [Limits.targetBytes, Limits.targetBytes + 1, Limits.targetBytes + 2] {
+            #expect(outcome(of: text, step: step).status == nil)
+        }
+    }
+
     @Test("is too long")
     func limits() {
         let target = "GET /" + String(repeating: "a", count: Limits.targetBytes)

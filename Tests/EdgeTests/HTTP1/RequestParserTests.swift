@@ -97,6 +97,12 @@ import Testing
         #expect(outcome(of: start + "Connection: Upgrade\r\n\r\n").head?.upgrade == "websocket")
         let old = "GET / HTTP/1.0\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n"
         #expect(outcome(of: old).head?.upgrade == "")
+        let asked = start + "Connection: Upgrade\r\n"
+        #expect(outcome(of: asked + "Upgrade: b\r\n\r\n").head?.upgrade == "")
+        #expect(outcome(of: asked + "Content-Length: 1\r\n\r\n").head?.upgrade == "")
+        #expect(outcome(of: asked + "Content-Length: 0\r\n\r\n").head?.upgrade == "websocket")
+        let cleartext = asked.replacing("websocket", with: "h2c")
+        #expect(outcome(of: cleartext + "\r\n").head?.upgrade == "")
     }
 
     @Test("names other fields in Connection")

@@ -4,6 +4,22 @@ import Testing
 
 @testable import Edge
 
+/// A meter behind a reader, as a server session has them.
+private struct Metered {
+    var frames = HTTP2FrameReader(.server)
+    var meter = FrameMeter()
+
+    var awaitsRest: Bool { meter.awaitsRest || frames.awaitsRest }
+
+    mutating func read(_ bytes: [UInt8], now: Instant = .zero) {
+        meter.budget.settle(now)
+        bytes.withBytes { input in
+            var position = 0
+            while let frame = frames.next(input, &position) { meter.count(frame) }
+        }
+    }
+}
+
 @Suite("The meter of HTTP/2 frames") struct FrameMeterTests {
     private static let preface = Array("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".utf8)
 
@@ -23,7 +39,7 @@ import Testing
         + frame(3, 0, [0, 0, 0, 8]) + frame(3, 0, [0, 0, 0, 8]) + frame(4, 0, [])
         + frame(4, 1, []) + frame(6, 1, Array(repeating: 0, count: 8))
         + frame(6, 0, Array(repeating: 0, count: 8)) + frame(2, 0, [0, 0, 0, 0, 1])
-        + frame(0, 0, []) + frame(200, 0, [1, 2, 3])
+        + frame(0, 0, []) + frame(200, 0, [1, 2, 3]) + frame(0, 8, [5, 1, 0, 0, 0, 0, 0])
 
     private func counts(_ meter: inout FrameMeter) -> [Oddity: Int] {
         var counts: [Oddity: Int] = [:]
@@ -34,63 +50,65 @@ import Testing
     @Test("ordinary frames are free, odd ones are counted, wherever a read ends")
     func pieces() {
         for size in 1...64 {
-            var meter = FrameMeter(.server)
+            var metered = Metered()
             var start = 0
             while start < Self.mixture.count {
                 let end = min(start + size, Self.mixture.count)
-                Array(Self.mixture[start..<end]).withBytes { meter.read($0, now: .zero) }
+                metered.read(Array(Self.mixture[start..<end]))
                 start = end
             }
             #expect(
-                counts(&meter) == [
+                counts(&metered.meter) == [
                     .strayReset: 1, .settings: 1, .strayAcknowledgement: 2, .ping: 1,
                     .priority: 1, .emptyFrame: 1, .unknownFrame: 1,
+                    .padding: 1,
                 ], "pieces of \(size)")
-            #expect(!meter.awaitsRest)
-            #expect(meter.budget.flood == nil)
+            #expect(!metered.awaitsRest)
+            #expect(metered.meter.budget.flood == nil)
         }
     }
 
     @Test("what is not finished is owed, except content")
     func rest() {
-        var meter = FrameMeter(.server)
-        func feed(_ bytes: [UInt8]) { bytes.withBytes { meter.read($0, now: .zero) } }
-        #expect(meter.awaitsRest)
+        var metered = Metered()
+        func feed(_ bytes: [UInt8]) { metered.read(bytes) }
+        #expect(metered.awaitsRest)
         feed(Self.preface + Self.frame(4, 0, []))
-        #expect(!meter.awaitsRest)
+        #expect(!metered.awaitsRest)
         feed(Self.frame(1, 0, [0x82]))
-        #expect(meter.awaitsRest, "a head without its end")
+        #expect(metered.awaitsRest, "a head without its end")
         feed(Self.frame(9, 4, [0x84]))
-        #expect(!meter.awaitsRest)
+        #expect(!metered.awaitsRest)
         feed([0, 0])
-        #expect(meter.awaitsRest, "a part of a frame header")
+        #expect(metered.awaitsRest, "a part of a frame header")
         feed([8, 0, 0, 0, 0, 0, 1])
-        #expect(!meter.awaitsRest, "content may take its time")
+        #expect(!metered.awaitsRest, "content may take its time")
         let eight = [UInt8](repeating: 0, count: 8)
         feed(eight + Self.frame(6, 0, eight).dropLast())
-        #expect(meter.awaitsRest, "a part of a PING")
+        #expect(metered.awaitsRest, "a part of a PING")
     }
 
     @Test("updates are expected for DATA that was sent, and time heals")
     func recovery() {
-        var meter = FrameMeter(.server)
+        var metered = Metered()
         var now = Instant.zero
         let update = Self.frame(8, 0, [0, 0, 0, 1])
-        (Self.preface + Self.frame(4, 0, [])).withBytes { meter.read($0, now: now) }
-        for _ in 0..<16 { update.withBytes { meter.read($0, now: now) } }
+        metered.read(Self.preface + Self.frame(4, 0, []), now: now)
+        for _ in 0..<16 { metered.read(update, now: now) }
         for _ in 0..<1000 {
-            meter.sentData()
-            (update + update).withBytes { meter.read($0, now: now) }
+            metered.meter.sentData()
+            metered.read(update + update, now: now)
         }
-        #expect(meter.budget.debt == 0)
-        for _ in 0..<Limits.oddityBudget { update.withBytes { meter.read($0, now: now) } }
-        #expect(meter.budget.debt == Limits.oddityBudget && meter.budget.flood == nil)
+        #expect(metered.meter.budget.debt == 0)
+        for _ in 0..<Limits.oddityBudget { metered.read(update, now: now) }
+        #expect(
+            metered.meter.budget.debt == Limits.oddityBudget && metered.meter.budget.flood == nil)
         now = now + .seconds(1)
-        for _ in 0..<Int(Limits.oddityRecovery) { update.withBytes { meter.read($0, now: now) } }
-        #expect(meter.budget.flood == nil)
-        update.withBytes { meter.read($0, now: now) }
-        #expect(meter.budget.flood == .windowUpdate)
-        #expect(meter.budget.takeFlood() == .windowUpdate)
-        #expect(meter.budget.takeFlood() == nil)
+        for _ in 0..<Int(Limits.oddityRecovery) { metered.read(update, now: now) }
+        #expect(metered.meter.budget.flood == nil)
+        metered.read(update, now: now)
+        #expect(metered.meter.budget.flood == .windowUpdate)
+        #expect(metered.meter.budget.takeFlood() == .windowUpdate)
+        #expect(metered.meter.budget.takeFlood() == nil)
     }
 }

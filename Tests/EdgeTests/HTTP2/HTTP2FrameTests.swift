@@ -156,7 +156,6 @@ private func written(_ type: UInt8, by wire: HTTP2Wire) throws -> UInt8? {
         let floods: [(Oddity, [UInt8])] = [
             (.ping, many(frame(6, 0, 0, eight))),
             (.settings, many(frame(4, 0, 0, []))),
-            (.strayAcknowledgement, many(frame(4, 1, 0, []))),
             (.strayAcknowledgement, many(frame(6, 1, 0, eight))),
             (.priority, many(frame(2, 0, 3, [0, 0, 0, 0, 9]))),
             (.emptyFrame, open + many(frame(0, 0, 1, []))),
@@ -166,6 +165,12 @@ private func written(_ type: UInt8, by wire: HTTP2Wire) throws -> UInt8? {
             (.strayReset, request + many(frame(3, 0, 1, [0, 0, 0, 8]))),
             (.continuation, lone + many(frame(9, 0, 1, []), 20)),
             (.cancelledStream, streams(3, [0, 0, 0, 8])),
+            (.cancelledStream, streams(3, [0, 0, 0, 0])),
+            (.goAway, many(frame(7, 0, 0, eight))),
+            (
+                .ignoredFrame,
+                open + frame(8, 0, 1, [0x7F, 0xFF, 0xFF, 0xFF]) + many(frame(0, 0, 1, [1]), 4000)
+            ),
             (.provokedReset, streams(8, [0x7F, 0xFF, 0xFF, 0xFF])),
         ]
         for (kind, flood) in floods {

@@ -49,10 +49,18 @@ final class HTTP2Wire {
 
     init(client: HTTP2Settings = .init(), server: HTTP2Settings = .init()) {
         heads = .allocate(HeadPool(pool: pool))
-        self.client = Side(
-            HTTP2Session(role: .client, settings: client, pool: pool, heads: heads, memory: memory))
-        self.server = Side(
-            HTTP2Session(role: .server, settings: server, pool: pool, heads: heads, memory: memory))
+        self.client = Side(Self.session(.client, client, pool, heads, memory))
+        self.server = Side(Self.session(.server, server, pool, heads, memory))
+    }
+
+    private static func session(
+        _ role: HTTP2Role, _ settings: HTTP2Settings, _ pool: Ref<BufferPool>,
+        _ heads: Ref<HeadPool>, _ memory: Ref<HTTP2Memory>
+    ) -> HTTP2Session {
+        let made = HTTP2Session(
+            role: role, settings: settings, pool: pool, heads: heads, memory: memory)
+        guard let made else { preconditionFailure("no memory for a test") }
+        return made
     }
 
     /// Ends everything; returns octets of buffers and of nghttp2, and heads, that are still held.

@@ -10,7 +10,9 @@ import Testing
         #expect(CounterLayout.timeouts - CounterLayout.errors == ErrorReason.allCases.count)
         #expect(CounterLayout.oddities - CounterLayout.timeouts == TimeoutKind.allCases.count)
         #expect(CounterLayout.floods - CounterLayout.oddities == Oddity.allCases.count)
-        #expect(CounterLayout.durations - CounterLayout.floods == Oddity.allCases.count)
+        #expect(CounterLayout.refusals - CounterLayout.floods == Oddity.allCases.count)
+        #expect(
+            CounterLayout.durations - CounterLayout.refusals == ConnectionRefusal.allCases.count)
         #expect(CounterLayout.opened - CounterLayout.closed == LedgerKind.allCases.count)
         #expect(CounterLayout.closed < CounterLayout.opened)
     }
@@ -107,7 +109,8 @@ import Testing
         let timeouts = TimeoutKind.allCases.map { $0.name.description }
         let verdicts = RetryVerdict.allCases.map { $0.name.description }
         let oddities = Oddity.allCases.map { $0.name.description }
-        for words in [reasons, kinds, timeouts, verdicts, oddities] {
+        let refusals = ConnectionRefusal.allCases.map { $0.name.description }
+        for words in [reasons, kinds, timeouts, verdicts, oddities, refusals] {
             #expect(Set(words).count == words.count)
             for word in words {
                 #expect(

@@ -43,7 +43,7 @@ final class ScriptedDNS: Sendable {
         var made: (tcp: Int32, udp: Int32, port: UInt16)?
         for _ in 0..<20 where made == nil {
             let tcp = try Edge.Socket.listen(any, backlog: 16, dualStack: false)
-            let address = Edge.Socket.localAddress(tcp)
+            let address = try Edge.Socket.localAddress(tcp)
             let udp = socket(AF_INET, Int32(SOCK_DGRAM.rawValue), 0)
             var storage = sockaddr_storage()
             let length = address.fill(&storage)

@@ -29,7 +29,7 @@ class Edge:
     """One running proxy."""
 
     def __init__(self, folder, configuration=None, arguments=None, text=None, descriptors=None,
-                 start_seconds=20, command="run"):
+                 start_seconds=20, command="run", environment=None):
         self.folder = Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         self.file = self.folder / "edge.yaml"
@@ -50,6 +50,7 @@ class Edge:
         self.process = subprocess.Popen(
             [str(BINARY), command, *map(str, arguments), "--ready-file", str(self.ready_path)],
             cwd=self.folder, stdin=subprocess.DEVNULL, stdout=self._control, stderr=self._control,
+            env={**os.environ, **(environment or {})},
             preexec_fn=limit if descriptors else None)
         until(lambda: self.ready_path.exists() or self.process.poll() is not None, start_seconds,
               lambda: f"ready; its log:\n{self.control_log()}")

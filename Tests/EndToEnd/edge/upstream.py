@@ -146,7 +146,8 @@ class Upstream:
             try:
                 for address in self.addresses:
                     family = socket.AF_INET6 if ":" in address else socket.AF_INET
-                    listener = socket.socket(family, socket.SOCK_STREAM)
+                    # Named as TCP, or asyncio leaves Nagle's delay on: 40 ms for each answer.
+                    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
                     sockets.append(listener)
                     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                     listener.bind((address, port))

@@ -1,0 +1,1 @@
+"""Smuggling and malformed messages: tables of cases, and what is needed to judge them."""

@@ -1,0 +1,185 @@
+"""Each system call of the proxy fails once: the client sees it or does not, and nothing is left."""
+
+import errno
+import threading
+
+import pytest
+
+from edge import faults as faulty
+from edge.dns import ScriptedDNS
+from edge.faults import SHORT
+from edge.ground import (
+    DEADLINES, Ground, http1, http2, http10, over_tls, over_tls_http1, pages, websocket)
+from edge.upstream import Upstream
+from edge.waiting import until
+
+E = errno
+RECEIVING = [E.EINTR, E.EAGAIN, E.ECONNRESET, E.ETIMEDOUT, E.ENOMEM, SHORT]
+SENDING = [E.EINTR, E.EAGAIN, E.EPIPE, E.ECONNRESET, E.ENOBUFS, E.ENOMEM, SHORT]
+SOCKETS = {
+    "accept4": [E.EMFILE, E.ENFILE, E.ENOBUFS, E.ENOMEM, E.ECONNABORTED, E.EAGAIN, E.EINTR,
+                E.EPROTO, E.EPERM],
+    "socket": [E.EMFILE, E.ENFILE, E.ENOBUFS, E.ENOMEM],
+    "connect": [E.ECONNREFUSED, E.ENETUNREACH, E.EADDRNOTAVAIL, E.EAGAIN, E.EINTR, E.ENOBUFS],
+    "setsockopt": [E.ENOBUFS, E.ENOMEM],
+    "getsockopt": [E.ENOBUFS, E.ECONNRESET],
+    "getsockname": [E.ENOBUFS],
+    "fcntl": [E.EMFILE],
+    "recv": RECEIVING,
+    "recvfrom": [E.EINTR, E.EAGAIN, E.ECONNREFUSED, SHORT],
+    "send": SENDING,
+    "shutdown": [E.ENOTCONN],
+    "close": [E.EINTR, E.EIO],
+    "epoll_ctl": [E.ENOMEM, E.ENOSPC],
+    "epoll_wait": [E.EINTR],
+    "write": [E.EINTR, E.EAGAIN, E.ENOSPC, E.EPIPE, SHORT],
+}
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory):
+    return faulty.build(tmp_path_factory.mktemp("faults"))
+
+
+@pytest.fixture(scope="module")
+def settings(configuration, module_keep, certificates):
+    """Routes by path: to HTTP/1, to h2c, and to https upstreams, one host for each id."""
+    plain = module_keep(Upstream())
+    secure = module_keep(Upstream(context=certificates.upstream.server_context()))
+
+    def route(path, upstream, scheme="http", **more):
+        return {"path": path, "id": {"query": "id"},
+                "upstream": f"{scheme}://id-{{id}}.wild.test:{upstream.port}",
+                "host": "upstream", **more}
+    trust = {"tls": {"ca": str(certificates.authority.certificate)}}
+    dns = module_keep(ScriptedDNS())
+    return configuration(None, {**DEADLINES, "routes": [
+        route("/h1", plain, versions=["1.1"]), route("/h2c", plain, versions=["h2c"]),
+        route("/tls", secure, "https", **trust),
+        route("/tls1", secure, "https", versions=["1.1"], **trust)],
+        "resolver": {**DEADLINES["resolver"], "servers": [dns.address]}})
+
+
+@pytest.fixture(scope="module")
+def grounds():
+    return []
+
+
+@pytest.fixture
+def ground(grounds, module_edges, settings, library, tmp_path_factory):
+    """The file's proxy, or another one if a fault has killed it."""
+    if not grounds or grounds[-1].edge.process.poll() is not None:
+        grounds.append(Ground(module_edges, settings, library, tmp_path_factory.mktemp("ground")))
+    return grounds[-1]
+
+
+def steps_of(table):
+    return [pytest.param(call, codes, id=call) for call, codes in table.items()]
+
+
+def some(*names):
+    return {name: SOCKETS[name] for name in names}
+
+
+@pytest.mark.parametrize("call, codes", steps_of(SOCKETS))
+def test_http1_survives_each_call_that_fails(ground, call, codes):
+    for code in codes:
+        ground.walk(call, code, http1)
+
+
+@pytest.mark.parametrize("call, codes", steps_of(some("recv", "send", "epoll_ctl")))
+def test_an_answer_until_the_close_is_never_taken_for_whole(ground, call, codes):
+    for code in codes:
+        ground.walk(call, code, http10)
+
+
+@pytest.mark.parametrize("call, codes", steps_of(some("recv", "send", "epoll_ctl", "close")))
+def test_http2_survives_each_call_that_fails(ground, call, codes):
+    for code in codes:
+        ground.walk(call, code, http2)
+
+
+# Its handshakes are dear: one code of each kind.
+OVER_TLS = {"recv": [E.EAGAIN, E.ECONNRESET, SHORT], "send": [E.EAGAIN, E.EPIPE, E.ENOBUFS, SHORT],
+            "connect": [E.ECONNREFUSED, E.EADDRNOTAVAIL], "getsockopt": [E.ECONNRESET]}
+
+
+@pytest.mark.parametrize("call, codes", steps_of(OVER_TLS))
+def test_tls_upstreams_survive_each_call_that_fails(ground, call, codes):
+    for code in codes:
+        ground.walk(call, code, over_tls)
+        ground.walk(call, code, over_tls_http1)
+
+
+@pytest.mark.parametrize("call, codes", steps_of(some("recv", "send", "shutdown", "close")))
+def test_a_tunnel_survives_each_call_that_fails(ground, call, codes):
+    for code in codes:
+        ground.walk(call, code, websocket)
+
+
+PAGES = {**some("recv", "send", "epoll_ctl", "close", "write"), "read": [E.EINTR, E.EAGAIN, E.EIO],
+         "open": [E.EMFILE, E.ENFILE, E.ENOMEM]}
+
+
+@pytest.mark.parametrize("call, codes", steps_of(PAGES))
+def test_the_admin_pages_survive_each_call_that_fails(ground, call, codes):
+    for code in codes:
+        if call != "write" or code == E.EINTR:
+            ground.walk(call, code, pages)
+
+
+LASTING = [("socket", E.EMFILE), ("socket", E.ENFILE), ("connect", E.EADDRNOTAVAIL),
+           ("setsockopt", E.ENOBUFS), ("epoll_ctl", E.ENOSPC), ("epoll_ctl", E.ENOMEM),
+           ("recv", E.ENOMEM), ("send", E.ENOBUFS), ("getsockopt", E.ENOBUFS)]
+
+
+@pytest.mark.parametrize("call, code", LASTING,
+                         ids=[f"{call}-{faulty.name(code)}" for call, code in LASTING])
+@pytest.mark.parametrize("scenario", [http1, http2, over_tls])
+def test_what_fails_for_a_while_is_over_with_its_cause(ground, scenario, call, code):
+    for first in (1, 2, 3):
+        ground.faults.arm(call, first, code, ("proxy", "dns"), lasts=True)
+        scenario(ground.edge)
+        fired = ground.faults.disarm()
+        ground.check()
+        assert fired or first > 1
+        assert set(scenario(ground.edge)) == {"answered"}
+        ground.check()
+
+
+@pytest.mark.parametrize("code", [E.EMFILE, E.ENFILE, E.ENOBUFS, E.ENOMEM])
+def test_clients_wait_while_none_can_be_accepted(ground, code):
+    before = ground.edge.metric("edge_accept_pauses_total")
+    ground.faults.arm("accept4", 1, code, lasts=True)
+    waiting = Waiting(lambda: http1(ground.edge))
+    until(lambda: ground.faults.fired() >= 3, 5, "the listener is tried again")
+    assert waiting.is_alive()
+    ground.faults.disarm()
+    waiting.join(10)
+    assert waiting.outcomes == ["answered"] * 3
+    assert ground.edge.metric("edge_accept_pauses_total") >= before + 3
+    ground.check()
+
+
+class Waiting(threading.Thread):
+    """A client in a thread of its own."""
+
+    def __init__(self, scenario):
+        super().__init__(daemon=True)
+        self.scenario, self.outcomes = scenario, None
+        self.start()
+
+    def run(self):
+        self.outcomes = self.scenario()
+
+
+MEMORY = {"openssl": ("malloc", "tls"), "c-ares": ("malloc", "dns"),
+          "http2": ("malloc", "http2"), "nghttp2": ("http2_malloc", "http2")}
+MEMORY_SCENARIOS = [
+    ("http2", http2), ("http2", over_tls), ("nghttp2", http2), ("nghttp2", over_tls),
+    ("openssl", http1), ("openssl", over_tls), ("openssl", http2), ("c-ares", http1)]
+
+
+@pytest.mark.parametrize("whose, scenario", MEMORY_SCENARIOS)
+def test_without_memory_a_connection_ends_not_the_process(ground, whose, scenario):
+    call, caller = MEMORY[whose]
+    assert ground.walk(call, E.ENOMEM, scenario, (caller,), dense=40, growth=1.08)
