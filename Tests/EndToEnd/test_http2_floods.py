@@ -6,9 +6,9 @@ import pytest
 
 from edge.floods import LARGE, answered, ends, get, next_content, post, start, streams, table
 from edge.frames import (
-    DATA, END_HEADERS, INITIAL_WINDOW_SIZE, PADDED, PROTOCOL_ERROR,
-    PUSH_PROMISE, SETTINGS, frame, goaway, ping, priority, rst_stream, settings,
-    window_update)
+    DATA, END_HEADERS, FLOW_CONTROL_ERROR, INITIAL_WINDOW_SIZE, PADDED, PROTOCOL_ERROR,
+    PUSH_PROMISE, RST_STREAM, SETTINGS, STREAM_CLOSED, frame, goaway, ping, priority,
+    rst_stream, settings, window_update)
 
 FLOODS, flood = table()
 
@@ -43,7 +43,7 @@ def settings_windows(client):
         yield settings({INITIAL_WINDOW_SIZE: 65_535 if number % 2 else 0})
 
 
-@flood("SETTINGS that overflow windows", "settings provoked_reset")
+@flood("SETTINGS that overflow windows", "", FLOW_CONTROL_ERROR)
 def settings_overflow(client):
     for stream in itertools.islice(streams(), 20):
         yield get(client, stream)
@@ -200,26 +200,35 @@ def reset_closed(client):
         yield rst_stream(1)
 
 
-@flood("DATA on a closed stream", "ignored_frame")
+@flood("DATA on a closed stream", "", STREAM_CLOSED)
 def data_on_closed(client):
     answered(client)
     while True:
         yield frame(DATA, 0, 1, b"x")
 
 
-@flood("HEADERS on a closed stream", "ignored_frame")
+@flood("HEADERS on a closed stream", "", STREAM_CLOSED)
 def headers_on_closed(client):
     answered(client)
     while True:
         yield get(client, 1)
 
 
-@flood("DATA on a cancelled stream", "ignored_frame")
+@flood("DATA on a cancelled stream", "", STREAM_CLOSED)
 def data_on_cancelled(client):
     yield post(client, 1)
     yield rst_stream(1)
     while True:
         yield frame(DATA, 0, 1, b"x" * 1000)
+
+
+@flood("DATA on a stream that the proxy has reset", "ignored_frame")
+def data_on_reset(client):
+    # Right for as long as the reset is under way, and waste after that.
+    client.send(post(client, 1, path="/nowhere"))
+    client.until(lambda f: f.kind == RST_STREAM)
+    while True:
+        yield frame(DATA, 0, 1, b"x" * 10)
 
 
 @pytest.fixture

@@ -113,9 +113,8 @@ def invalid_value(client):
         yield bad_head(client, stream, ("x", "a\x00b"))
 
 
-@flood("made you reset: a stream that depends on itself", "priority")
+@flood("made you reset: a stream that depends on itself", "", PROTOCOL_ERROR)
 def depends_on_itself(client):
-    # No error any more (RFC 9113 §5.3.2), only waste.
     yield get(client, 1)
     while True:
         yield priority(1, depends_on=1)
@@ -233,3 +232,16 @@ def test_a_flood_ends(flood, edge, record_property):
     ids=lambda flood: flood.name)
 def test_a_flood_over_tls_ends(flood, edge, record_property):
     ends(edge, flood, record_property, plain=False)
+
+
+def test_a_request_cancelled_in_the_same_breath_reaches_no_service(edge, upstream):
+    seen = len(upstream.requests)
+    with edge.frames() as client:
+        for first in range(1, 401, 100):
+            client.send(*(piece for stream in range(first, first + 100, 2)
+                          for piece in (get(client, stream), rst_stream(stream))))
+        assert client.lives()
+        assert edge.metric("edge_oddities_total", kind="cancelled_stream") == 200
+        # A TLS record may end between a request and its reset: those few were begun, and ended.
+        edge.settled()
+        assert len(upstream.requests) - seen < 20

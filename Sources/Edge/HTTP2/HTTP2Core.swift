@@ -25,7 +25,7 @@ struct HTTP2Core: ~Copyable {
     var meter = FrameMeter()
     /// Server: which of the client's streams have closed.
     var clientFrames = HTTP2ClientFrames()
-    /// Server: the stream that the client reset last.
+    /// Server: the last stream that the client reset in this read, or 0.
     var cancelled: Int32 = 0
     /// The peer said GOAWAY.
     var hasGoneAway = false
@@ -87,6 +87,8 @@ struct HTTP2Core: ~Copyable {
         outlet[].resetsAtEnd = false
         unwanted -= 1
         meter.willReset()
+        // What its client sends before it hears of this is not its fault.
+        clientFrames.forgive(outlet[].stream)
         unsafe nghttp2_submit_rst_stream(
             session, UInt8(NGHTTP2_FLAG_NONE.rawValue), outlet[].stream, HTTP2Code.noError)
     }

@@ -98,6 +98,7 @@ struct HTTP2Session: ~Copyable {
         core[].meter.budget.settle(now)
         if endsFlood() { return }
         core[].arrived = 0
+        core[].cancelled = 0
         let taken = unsafe receiveFrames(handle, core, input)
         if taken < 0 { throw fail(Int32(truncatingIfNeeded: taken)) }
         if core[].events.hasLost { throw fail(NGHTTP2_ERR_NOMEM.rawValue) }
@@ -137,7 +138,7 @@ struct HTTP2Session: ~Copyable {
 
     /// The oldest event not yet taken; nil when there is none.
     mutating func nextEvent() -> HTTP2Event? {
-        guard let event = core[].events.next() else { return nil }
+        guard let event = nextOfLivingStream() else { return nil }
         // A request's content may be queued behind its head, before an outlet was attached.
         switch event {
         case .data(let stream, .none, let bytes):
@@ -147,6 +148,19 @@ struct HTTP2Session: ~Copyable {
             return .trailers(stream: stream, owner: owner(stream), head: head)
         default: return event
         }
+    }
+
+    /// Leaves out the heads of streams that the client has reset in the same read (CVE-2023-44487):
+    /// nobody has begun them, so nobody needs to hear of their end either.
+    @inline(__always)
+    private func nextOfLivingStream() -> HTTP2Event? {
+        while let event = core[].events.next() {
+            guard core[].cancelled != 0, case .head(let stream, _, let head, _) = event,
+                unsafe nghttp2_session_get_stream_user_data(handle, stream) == nil
+            else { return event }
+            core[].heads[].give(head)
+        }
+        return nil
     }
 
     private func owner(_ stream: Int32) -> Token {
