@@ -37,13 +37,18 @@ test-sanitized: install ## Run the unit tests and a part of the others under bot
 	Scripts/test-sanitized $(ARGUMENTS)
 
 lint: ## Check the format of every Swift file
-	swift format lint --strict --parallel --recursive Package.swift Sources Tests
+	swift format lint --strict --parallel --recursive Package.swift Sources Tests Fuzz
 
 certs: ## Make development certificates in certs/ where they are missing
 	certs/make-development-certificates
 
 bench: install build ## Measure instructions, allocations and requests per CPU second beside peers
 	Benchmarks/run $(ARGUMENTS)
+
+.PHONY: fuzz
+SECONDS ?= 600
+fuzz: ## Run every fuzz target for SECONDS each (600), two at a time
+	Fuzz/run all $(SECONDS)
 
 clean: ## Remove what was built (certificates and .venv stay)
 	rm -rf .build .build-* bench-out

@@ -60,7 +60,11 @@ struct HeadImage: Equatable {
                 lines.append("\(name): \(value)")
             }
         }
-        if !cookies.isEmpty { lines.append("cookie: \(cookies.joined(separator: "; "))") }
+        if !cookies.isEmpty {
+            // Behind an empty one at the end the blank is no part of the value any more.
+            let joined = cookies.joined(separator: "; ")
+            lines.append("cookie: \(joined.hasSuffix("; ") ? String(joined.dropLast()) : joined)")
+        }
         return lines.sorted()
     }
 }

@@ -1,13 +1,14 @@
 """Each system call of the proxy fails once: the client sees it or does not, and nothing is left."""
 
 import errno
+import socket
 import threading
 
 import pytest
 
 from edge import faults as faulty
 from edge.dns import ScriptedDNS
-from edge.faults import SHORT
+from edge.faults import SHORT, Faults
 from edge.ground import (
     DEADLINES, Ground, http1, http2, http10, over_tls, over_tls_http1, pages, websocket)
 from edge.upstream import Upstream
@@ -70,6 +71,32 @@ def ground(grounds, module_edges, settings, library, tmp_path_factory):
     if not grounds or grounds[-1].edge.process.poll() is not None:
         grounds.append(Ground(module_edges, settings, library, tmp_path_factory.mktemp("ground")))
     return grounds[-1]
+
+
+class Tunnel:
+    """Takes an upgrade of one connection, and counts what comes after it."""
+
+    def __init__(self):
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self.listener.getsockname()[1]
+        self.received = 0
+        self.thread = threading.Thread(target=self._run, daemon=True)
+        self.thread.start()
+
+    def _run(self):
+        sock, _ = self.listener.accept()
+        with sock:
+            sock.settimeout(20)
+            head = b""
+            while b"\r\n\r\n" not in head:
+                head += sock.recv(1)
+            sock.sendall(b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\n"
+                         b"upgrade: bytes\r\n\r\n")
+            while data := sock.recv(65_536):
+                self.received += len(data)
+
+    def close(self):
+        self.listener.close()
 
 
 def steps_of(table):
@@ -158,6 +185,23 @@ def test_clients_wait_while_none_can_be_accepted(ground, code):
     assert waiting.outcomes == ["answered"] * 3
     assert ground.edge.metric("edge_accept_pauses_total") >= before + 3
     ground.check()
+
+
+def test_what_a_client_sent_into_a_tunnel_arrives_before_its_end(
+        edges, configuration, library, tmp_path, keep):
+    server, faults = keep(Tunnel()), Faults(library, tmp_path / "faults")
+    edge = edges(configuration(server, name="id-{id}.wild.test"), environment=faults.environment)
+    with edge.http1() as client:
+        client.request("GET", "/api/x?id=1",
+                       fields=[("Connection", "upgrade"), ("Upgrade", "bytes")])
+        assert client.read().status == 101
+        faults.arm("send", 1, E.EAGAIN, lasts=True)
+        client.send(bytes(1000))
+    # For as long as the kernel takes nothing, each look of it makes another attempt.
+    until(lambda: faults.fired() >= 5000 or not server.thread.is_alive(), 10, "attempts to send")
+    faults.disarm()
+    server.thread.join(10)
+    assert server.received == 1000
 
 
 class Waiting(threading.Thread):

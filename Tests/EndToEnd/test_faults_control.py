@@ -1,4 +1,4 @@
-"""System calls that fail in the control plane: a start that is refused, a reload that changes nothing."""
+"""System calls that fail in a start, which says why, and in a reload, which changes nothing."""
 
 import errno
 import os

@@ -58,7 +58,8 @@ enum SourceTree {
     /// Everything that is compiled into the product, C headers included.
     static let sources = files(under: "Sources", endings: ["swift", "h", "modulemap"])
     static let swiftSources = sources.filter { $0.path.hasSuffix(".swift") }
-    static let tests = files(under: "Tests", endings: ["swift"])
+    static let tests =
+        files(under: "Tests", endings: ["swift"]) + files(under: "Fuzz", endings: ["swift", "h"])
     /// What people read.
     static let prose = files(under: "docs", endings: ["md"]) + single("README.md")
 

@@ -122,9 +122,8 @@ extension Configuration {
     private static func invalidPlace(_ bytes: [UInt8]) -> ConfigurationPlace {
         let repaired = String(decoding: bytes, as: UTF8.self).utf8
         let valid = zip(bytes, repaired).prefix { $0 == $1 }.count
-        let before = String(decoding: bytes[..<valid], as: UTF8.self)
-        let lines = before.split(separator: "\n", omittingEmptySubsequences: false)
-        return .position(line: lines.count, column: (lines.last?.unicodeScalars.count ?? 0) + 1)
+        let end = YAMLReader.end(of: String(decoding: bytes[..<valid], as: UTF8.self))
+        return .position(line: end.line, column: end.column)
     }
 }
 

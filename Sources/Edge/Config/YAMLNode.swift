@@ -55,6 +55,8 @@ struct YAMLReader {
 
     private let problems: ConfigurationProblems
     private var nodes = 0
+    /// Where the text ends.
+    private var end = (line: 1, column: 1)
 
     init(_ problems: ConfigurationProblems) { self.problems = problems }
 
@@ -68,6 +70,7 @@ struct YAMLReader {
             problems.add(place, "too many levels of lists and mappings")
             return nil
         }
+        end = Self.end(of: text)
         do {
             let parser = try Parser(yaml: text, resolver: .basic, encoding: .utf8)
             guard let root = try parser.singleRoot() else {
@@ -76,7 +79,7 @@ struct YAMLReader {
             }
             return convert(root, depth: 0)
         } catch let error as YamlError {
-            report(error, in: text)
+            report(error)
         } catch {
             problems.add(.position(line: 1, column: 1), "the file cannot be read as YAML")
         }
@@ -84,7 +87,7 @@ struct YAMLReader {
     }
 
     private mutating func convert(_ node: Node, depth: Int) -> YAMLNode? {
-        let place = Self.place(node.mark)
+        let place = self.place(node.mark)
         nodes += 1
         guard nodes <= Self.maximumNodes, depth <= Self.maximumDepth else {
             if nodes <= Self.maximumNodes + 1 {
@@ -117,7 +120,7 @@ struct YAMLReader {
         var entries: [YAMLEntry] = []
         var known = Set<String>()
         for (key, value) in mapping {
-            let keyPlace = Self.place(key.mark)
+            let keyPlace = self.place(key.mark)
             guard case .scalar(let scalar) = key else {
                 problems.add(keyPlace, "a key is expected to be a word")
                 continue
@@ -132,40 +135,52 @@ struct YAMLReader {
         return YAMLNode(content: .mapping(entries), place: place)
     }
 
-    private static func place(_ mark: Mark?) -> ConfigurationPlace {
-        .position(line: max(mark?.line ?? 1, 1), column: max(mark?.column ?? 1, 1))
+    private func place(_ mark: Mark?) -> ConfigurationPlace {
+        guard let mark else { return .position(line: 1, column: 1) }
+        let (line, column) = position(mark)
+        return .position(line: line, column: column)
     }
 
     /// A parser's place; it sees the end of the text on a line of its own, even if it has none.
-    private static func place(_ mark: Mark, in text: String) -> (line: Int, column: Int) {
-        let lines = text.split(separator: "\n", omittingEmptySubsequences: false)
-        guard mark.line > lines.count else { return (max(mark.line, 1), max(mark.column, 1)) }
-        return (lines.count, (lines.last?.unicodeScalars.count ?? 0) + 1)
+    private func position(_ mark: Mark) -> (line: Int, column: Int) {
+        mark.line > end.line ? end : (max(mark.line, 1), max(mark.column, 1))
     }
 
-    private func report(_ error: YamlError, in text: String) {
+    /// Line and column behind a text, from 1, with the line breaks that YAML knows.
+    static func end(of text: String) -> (line: Int, column: Int) {
+        var (line, column) = (1, 1)
+        var previous: Unicode.Scalar = " "
+        for scalar in text.unicodeScalars {
+            switch scalar {
+            // CR LF is one break, and one character of a Swift string.
+            case "\n" where previous == "\r": break
+            case "\n", "\r", "\u{85}", "\u{2028}", "\u{2029}": (line, column) = (line + 1, 1)
+            default: column += 1
+            }
+            previous = scalar
+        }
+        return (line, column)
+    }
+
+    private func report(_ error: YamlError) {
         switch error {
         case .scanner(let context, let problem, let mark, _),
             .parser(let context, let problem, let mark, _),
             .composer(let context, let problem, let mark, _):
             let where_ = context.map {
-                " (\($0.text), line \(Self.place($0.mark, in: text).line))"
+                " (\($0.text), line \(position($0.mark).line))"
             }
-            let (line, column) = Self.place(mark, in: text)
+            let (line, column) = position(mark)
             problems.add(
                 .position(line: line, column: column), "not YAML: \(problem)\(where_ ?? "")")
         case .duplicatedKeysInMapping(let keys, let context):
             problems.add(
-                Self.place(context.mark),
+                place(context.mark),
                 "key '\(keys.first ?? "")' is given twice; this is the first")
         case .reader(let problem, let offset, _, let yaml):
-            let before = offset.map { yaml.prefix($0) } ?? ""
-            let lines = before.split(separator: "\n", omittingEmptySubsequences: false)
+            let end = Self.end(of: String(yaml.prefix(offset ?? 0)))
             problems.add(
-                .position(
-                    line: max(lines.count, 1),
-                    column: (lines.last?.unicodeScalars.count ?? 0) + 1),
-                "not YAML: \(problem)")
+                .position(line: end.line, column: end.column), "not YAML: \(problem)")
         default: problems.add(.position(line: 1, column: 1), "not YAML: \(error)")
         }
     }
@@ -175,17 +190,12 @@ struct YAMLReader {
     /// An upper bound without parsing: a level of block structure costs a column, one of flow
     /// structure a bracket. Brackets in quotes count too, so the bounds are generous.
     private static func tooDeep(_ text: String) -> ConfigurationPlace? {
-        var line = 1
-        var column = 0
         var indent = 0
         var isIndent = true
         var brackets = 0
-        for byte in text.utf8 {
-            column += 1
+        for (index, byte) in text.utf8.enumerated() {
             switch byte {
-            case UInt8(ascii: "\n"):
-                line += 1
-                (column, indent, isIndent) = (0, 0, true)
+            case UInt8(ascii: "\n"), UInt8(ascii: "\r"): (indent, isIndent) = (0, true)
             case UInt8(ascii: " "), UInt8(ascii: "-"), UInt8(ascii: "?"), UInt8(ascii: ":"):
                 if isIndent { indent += 1 }
             case UInt8(ascii: "["), UInt8(ascii: "{"):
@@ -197,6 +207,8 @@ struct YAMLReader {
             default: isIndent = false
             }
             if indent > 400 || brackets > maximumDepth * 2 {
+                let (line, column) = end(
+                    of: String(decoding: text.utf8.prefix(index), as: UTF8.self))
                 return .position(line: line, column: column)
             }
         }

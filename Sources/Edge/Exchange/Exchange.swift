@@ -100,6 +100,8 @@ struct Exchange: ~Copyable {
     var isResponsePaused = false
     /// When either was paused last.
     var pausedAt = Instant.zero
+    /// The client has ended its side of a tunnel before the host has taken all that it sent.
+    var isTunnelEnding = false
     /// Bytes of the response that the client had taken when the deadline was last looked at.
     var taken: UInt64 = 0
     /// Bytes of the request that had come when its rate was last looked at, and when that was.

@@ -15,10 +15,13 @@ struct TicketKey: BitwiseCopyable {
         self.made = made
     }
 
-    fileprivate static func random(_ now: Instant) -> TicketKey {
+    /// nil when the system gives no randomness, for want of memory above all.
+    fileprivate static func random(_ now: Instant) -> TicketKey? {
         var raw = [UInt8](repeating: 0, count: byteCount)
-        // A system without randomness cannot do TLS at all.
-        precondition(unsafe RAND_bytes(&raw, Int32(byteCount)) == 1, "no randomness")
+        guard unsafe RAND_bytes(&raw, Int32(byteCount)) == 1 else {
+            ERR_clear_error()
+            return nil
+        }
         defer { unsafe OPENSSL_cleanse(&raw, byteCount) }
         return raw.withBytes { TicketKey($0, made: now) }
     }
@@ -95,7 +98,11 @@ final class TicketKeys: Sendable {
 
     /// Random keys: each seals for `rotation`, and opens until it is twice as old.
     init(rotation: Duration, clock: @escaping @Sendable () -> Instant = { Instant.now() }) {
-        state = Mutex(State(keys: [.random(clock())], rotation: rotation))
+        guard let first = TicketKey.random(clock()) else {
+            // At the start, and a system without randomness cannot do TLS at all.
+            preconditionFailure("no randomness")
+        }
+        state = Mutex(State(keys: [first], rotation: rotation))
         self.clock = clock
     }
 
@@ -119,9 +126,11 @@ final class TicketKeys: Sendable {
     private func sealing() -> TicketKey {
         let now = clock()
         return state.withLock { state in
-            if let rotation = state.rotation, rotation < now - state.keys[0].made {
+            if let rotation = state.rotation, rotation < now - state.keys[0].made,
+                let fresh = TicketKey.random(now)
+            {
                 state.keys.removeAll { Self.isExpired($0, rotation, now) }
-                state.keys.insert(.random(now), at: 0)
+                state.keys.insert(fresh, at: 0)
             }
             return state.keys[0]
         }

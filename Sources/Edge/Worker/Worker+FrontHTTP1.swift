@@ -10,10 +10,15 @@ extension Worker {
             front[].input.append(bytes)
             continueHTTP1(front)
         }
-        // A client that pipelines without end waits in the kernel, not here.
-        if front[].spoken != .closed, front[].input.count > Limits.headBytes,
-            front[].reading != .head
-        {
+        if front[].spoken != .closed { holdPipeline(front) }
+    }
+
+    /// A client that pipelines without end waits in the kernel, not here.
+    ///
+    /// Asked whenever input is put back: a request that is taken off it makes no room by itself.
+    @inline(__always)
+    private func holdPipeline(_ front: Ref<FrontConnection>) {
+        if front[].input.count > Limits.headBytes, front[].reading != .head {
             front[].isReadPaused = true
         }
     }
@@ -31,6 +36,7 @@ extension Worker {
         guard !rest.isEmpty else { return }
         if front[].input.isEmpty {
             front[].input.append(rest)
+            if front[].reading == .blocked { holdPipeline(front) }
         } else {
             // Nothing was read meanwhile: only the parser fills the input, and it was ours.
             preconditionFailure("input arrived while older input was being parsed")

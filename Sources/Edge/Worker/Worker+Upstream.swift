@@ -447,9 +447,13 @@ extension Worker {
             return readUpstream(upstream)
         }
         guard upstream[].buffered < state[].lowWater,
-            let exchange = exchanges[].resolve(upstream[].firstExchange),
-            exchange[].isRequestPaused
+            let exchange = exchanges[].resolve(upstream[].firstExchange)
         else { return }
+        if exchange[].isTunnelEnding, upstream[].buffered == 0 {
+            if let front = fronts[].resolve(exchange[].front) { tunnelClientEnded(front) }
+            return
+        }
+        guard exchange[].isRequestPaused else { return }
         resumeRequest(exchange)
     }
 }

@@ -189,7 +189,11 @@ extension Worker {
         guard let exchange = exchanges[].resolve(front[].firstExchange),
             let upstream = exchange[].upstream
         else { return closeFront(front) }
-        _ = upstream[].flush()
+        if case .blocked = upstream[].flush() {
+            // Come back by `flushUpstream` when the host has taken all of it.
+            exchange[].isTunnelEnding = true
+            return
+        }
         exchange[].responseProgress = .complete
         _ = front[].flush()
         closeFront(front)

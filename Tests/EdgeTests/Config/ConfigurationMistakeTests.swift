@@ -295,6 +295,22 @@ private func errors(_ yaml: String) -> [String] {
         #expect(error?.lines == ["e:2:5: the file is not UTF-8 text"])
     }
 
+    @Test(
+        "are placed where an editor sees them, whatever ends a line",
+        arguments: [
+            (Array("a: 1\r\nb: 2\r\n".utf8) + [0xFF], "e:3:1: the file is not UTF-8 text"),
+            (Array("a: 1\r\nb: [".utf8), "e:2:5: not YAML"),
+            (Array("a: 1\r\nb: \"\u{7}\"".utf8), "e:2:5: not YAML"),
+            (Array("---".utf8), "e:1:4: the configuration"),
+            (Array("ä: 1\rb: ä\(String(repeating: "[", count: 200))".utf8), "e:2:133: too many"),
+        ])
+    func lineBreaks(yaml: [UInt8], expected: String) {
+        let error = #expect(throws: ConfigurationErrors.self) {
+            try Configuration.parse(yaml, file: "e", folder: "")
+        }
+        #expect(error?.lines.first?.hasPrefix(expected) == true, "\(error?.lines ?? [])")
+    }
+
     @Test("of nesting, without exhausting the stack")
     func nesting() {
         for piece in ["[", "{a: ", "- ", "? ", "a: [", "[\"]\", "] {

@@ -95,7 +95,7 @@ class Cut(Exception):
 
 
 def outcomes_of(body):
-    """The outcomes that `body` collects, where the connection may end at any point, but not hang."""
+    """The outcomes that `body` collects; its connection may end at any point, but not hang."""
     outcomes = []
     try:
         body(outcomes)
@@ -136,10 +136,12 @@ def http10(edge):
             received = b""
             while data := sock.recv(65_536):
                 received += data
-            head, _, body = received.partition(b"\r\n\r\n")
-            fields = dict(line.lower().split(": ", 1) for line in head.decode().split("\r\n")[1:])
-            outcomes.append(judged(Response(int(head.split()[1] if head else 0), list(
-                fields.items()), body, complete=bool(head)), pattern(LARGE)))
+        head, _, body = received.partition(b"\r\n\r\n")
+        lines = head.decode().split("\r\n")
+        fields = [tuple(line.lower().split(": ", 1)) for line in lines[1:]]
+        status = int(lines[0].split()[1]) if head else 0
+        response = Response(status, fields, body, complete=bool(head))
+        outcomes.append(judged(response, pattern(LARGE)))
     return outcomes_of(run)
 
 
