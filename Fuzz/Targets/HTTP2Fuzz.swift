@@ -142,9 +142,6 @@ final class HTTP2Fuzz {
         case 9: if operand & 15 == 0 { session[].terminate(code: UInt32(operand >> 4)) }
         case 10: try write(Int(operand) * 64)
         case 11: try request(operand)
-        case 12:
-            guard role == .server, let outlet = streams[stream]?.outlet else { return }
-            session[].refuseRest(outlet)
         default: append(stream, Int(operand >> 4) * 16, ends: operand & 16 != 0)
         }
     }

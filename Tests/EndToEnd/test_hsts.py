@@ -57,9 +57,9 @@ def test_the_upstreams_own_word_wins(edge, version, query):
 
 
 @pytest.mark.parametrize("version", ["1.1", "2"])
-def test_a_word_meant_for_the_proxy_alone_is_replaced(edge, version):
-    """A field that Connection names ends here."""
-    assert stated(edge.curl("/api/stating?id=1&named", version=version)) == [TWO_YEARS]
+def test_connection_cannot_take_it_away(edge, version):
+    """A field that is meant for the client stays, whatever Connection names."""
+    assert stated(edge.curl("/api/stating?id=1&named", version=version)) == [OF_UPSTREAM]
 
 
 def test_h2_upstreams_are_no_different(edge_for, upstream):

@@ -11,7 +11,7 @@ import struct
 import pytest
 
 from edge import tlswire as wire
-from edge.siege import Siege, ended
+from edge.siege import UNLIMITED, Siege, ended
 from edge.tlswire import TLS12, TLS13, Ended, Raw, client_hello, extensions, message, record
 from edge.upstream import Upstream
 from edge.waiting import until
@@ -33,7 +33,7 @@ def hello_record(**options):
 @pytest.fixture(scope="module")
 def siege(module_edges, module_keep, configuration):
     upstream = module_keep(Upstream(["127.0.0.2", "127.0.0.3"]))
-    siege = Siege(module_edges(configuration(upstream)))
+    siege = Siege(module_edges(configuration(upstream, UNLIMITED)))
     rng = random.Random(SEED)
     with siege.group():
         siege.assault(mutation(rng, hello_record()) for _ in range(300))

@@ -10,7 +10,7 @@ import subprocess
 import pytest
 
 from edge import tlswire as wire
-from edge.siege import Siege, ended
+from edge.siege import UNLIMITED, Siege, ended
 from edge.tlswire import TLS12, TLS13, client_hello, extensions, message, record
 from edge.upstream import Upstream
 from edge.waiting import until
@@ -19,7 +19,7 @@ from edge.waiting import until
 @pytest.fixture(scope="module")
 def siege(module_edges, module_keep, configuration):
     upstream = module_keep(Upstream(["127.0.0.2", "127.0.0.3"]))
-    siege = Siege(module_edges(configuration(upstream)))
+    siege = Siege(module_edges(configuration(upstream, UNLIMITED)))
     with siege.group():
         for version in (TLS12, TLS13):
             for _ in range(30):

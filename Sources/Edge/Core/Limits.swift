@@ -36,6 +36,9 @@ enum Limits {
     static let connectionBytes = 24 * 1024
     /// Change of a worker's memory that it tells the process.
     static let memoryStep = 64 * 1024
+    /// How long a client that sends what nobody wants any more is listened to, so that no reset
+    /// destroys the answer that it has yet to read.
+    static let linger = Duration.seconds(2)
     /// How long one side of an exchange may be behind while memory is used up.
     static let relief = Duration.milliseconds(500)
     /// Free blocks that one worker keeps for reuse; above it memory returns to the system.

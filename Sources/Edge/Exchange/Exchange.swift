@@ -98,6 +98,8 @@ struct Exchange: ~Copyable {
     /// Reading from the client, or from the upstream, waits for the other side.
     var isRequestPaused = false
     var isResponsePaused = false
+    /// The answer came before the request's end, which a client of HTTP/2 may still send.
+    var isLingering = false
     /// When either was paused last.
     var pausedAt = Instant.zero
     /// The client has ended its side of a tunnel before the host has taken all that it sent.

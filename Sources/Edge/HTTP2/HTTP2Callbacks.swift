@@ -251,7 +251,7 @@ private func submitTrailers(
 }
 
 private func onSendData(
-    _ session: OpaquePointer?, _ frame: UnsafeMutablePointer<nghttp2_frame>?,
+    _: OpaquePointer?, _ frame: UnsafeMutablePointer<nghttp2_frame>?,
     _ prefix: UnsafePointer<UInt8>?, _ count: Int, _: UnsafeMutablePointer<nghttp2_data_source>?,
     _ user: UnsafeMutableRawPointer?
 ) -> Int32 {
@@ -274,10 +274,6 @@ private func onSendData(
     let hasCrossed = before >= Limits.lowWater && after < Limits.lowWater
     if !outlet[].hasEnded, hasCrossed || after == 0 {
         core[].events.append(.drained(stream: outlet[].stream, owner: outlet[].owner))
-    }
-    // The fifth octet of a frame holds its flags.
-    if outlet[].resetsAtEnd, unsafe prefix[4] & flagEndStream != 0 {
-        unsafe core[].resetUnwanted(session, outlet)
     }
     return unsafe output.pointee.count >= core[].outputLimit ? NGHTTP2_ERR_PAUSE.rawValue : 0
 }

@@ -38,8 +38,6 @@ struct HTTP2Core: ~Copyable {
     /// Where `write` puts frames, while it runs.
     var output: UnsafeMutablePointer<ByteQueue>?
     var outputLimit = 0
-    /// Streams whose outlet has `resetsAtEnd`.
-    var unwanted = 0
     /// The outlet of the DATA frame under way.
     var sending: Ref<StreamOutlet>?
 
@@ -77,20 +75,6 @@ struct HTTP2Core: ~Copyable {
     mutating func forget(_ outlet: Ref<StreamOutlet>) {
         outlet[].stream = 0
         outlet[].isDeferred = false
-        guard outlet[].resetsAtEnd else { return }
-        outlet[].resetsAtEnd = false
-        unwanted -= 1
-    }
-
-    /// END_STREAM was sent on a stream whose other half is not wanted (RFC 9113 §8.1).
-    mutating func resetUnwanted(_ session: OpaquePointer?, _ outlet: Ref<StreamOutlet>) {
-        outlet[].resetsAtEnd = false
-        unwanted -= 1
-        meter.willReset()
-        // What its client sends before it hears of this is not its fault.
-        clientFrames.forgive(outlet[].stream)
-        unsafe nghttp2_submit_rst_stream(
-            session, UInt8(NGHTTP2_FLAG_NONE.rawValue), outlet[].stream, HTTP2Code.noError)
     }
 
     mutating func beginHead(_ stream: Int32, _ section: HTTP2HeadReader.Section) {

@@ -196,7 +196,6 @@ struct HTTP2Session: ~Copyable {
                     // The code's last octet; none that nghttp2 chooses is above 255.
                     unsafe core[].meter.sentReset(code: UInt32(frame[12]))
                 }
-                if core[].unwanted > 0 { unsafe noteEnd(Bytes(frame, count: count)) }
             }
             unsafe core[].output = nil
         }
@@ -204,17 +203,6 @@ struct HTTP2Session: ~Copyable {
         if core[].events.hasLost { throw fail(NGHTTP2_ERR_NOMEM.rawValue) }
         let isFlood = endsFlood()
         return (out.count >= most || isFlood) && wantsWrite
-    }
-
-    /// Looks whether a frame that was written ended a stream whose other half is not wanted.
-    @inline(never)
-    private func noteEnd(_ frame: Bytes) {
-        guard frame.count >= 9, frame[3] == 1, frame[4] & 1 != 0 else { return }
-        var stream: Int32 = 0
-        for index in 5..<9 { stream = stream << 8 | Int32(frame[index]) }
-        let mark = unsafe nghttp2_session_get_stream_user_data(handle, stream)
-        guard let outlet = unsafe StreamMark.outlet(mark), outlet[].resetsAtEnd else { return }
-        unsafe core[].resetUnwanted(handle, outlet)
     }
 
     /// The session has ended by a failure, be it the peer's or for want of memory.
@@ -277,14 +265,6 @@ struct HTTP2Session: ~Copyable {
         guard !core[].hasFailed, stream > 0 else { return }
         core[].meter.willReset()
         unsafe check(nghttp2_submit_rst_stream(handle, noFlags, stream, code))
-    }
-
-    /// Has a stream reset, with NO_ERROR, once its response is sent: the rest of the request is not
-    /// wanted, and the stream would stay open for it (RFC 9113 §8.1).
-    mutating func refuseRest(_ outlet: Ref<StreamOutlet>) {
-        guard !core[].hasFailed, outlet[].stream != 0, !outlet[].resetsAtEnd else { return }
-        outlet[].resetsAtEnd = true
-        core[].unwanted += 1
     }
 
     /// Opens the stream's window again by octets of content that went on.

@@ -18,8 +18,6 @@ struct StreamOutlet: ~Copyable {
     var owner: Token
     /// The stream it is attached to; 0 while there is none.
     var stream: Int32 = 0
-    /// Set by `HTTP2Session.refuseRest`.
-    var resetsAtEnd = false
     /// nghttp2 asked for bytes, found none, and waits for `resume`.
     var isDeferred = false
 
@@ -36,7 +34,6 @@ struct StreamOutlet: ~Copyable {
         trailers = nil
         self.owner = owner
         stream = 0
-        resetsAtEnd = false
         isDeferred = false
     }
 }

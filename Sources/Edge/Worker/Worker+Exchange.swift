@@ -325,6 +325,16 @@ extension Worker {
             >= Self.leastBytes(exchange[].policy.minRate, in: exchange[].policy.writeTimeout)
     }
 
+    /// The rest of a request is not wanted any more, but its stream stays for a moment.
+    ///
+    /// A client that is about to end it does so; some take a reset for an error although it says
+    /// NO_ERROR and the answer is whole (RFC 9113 §8.1).
+    func linger(_ exchange: Ref<Exchange>) {
+        exchange[].isLingering = true
+        loop[].timers.set(
+            &exchange[].deadline, exchange[].token, at: loop[].now + Limits.linger)
+    }
+
     /// A response that is complete here is not taken, or the rest of its request does not come.
     private func responseStalled(_ exchange: Ref<Exchange>) {
         guard let front = fronts[].resolve(exchange[].front) else { return }
@@ -351,6 +361,12 @@ extension Worker {
         if exchange[].responseProgress == .tunnel {
             counters.timeout(.idle)
             return cutTunnel(exchange)
+        }
+        if exchange[].isLingering {
+            exchange[].isLingering = false
+            if exchange[].response.queue.isEmpty { return responseStalled(exchange) }
+            _ = hasProgressed(exchange)
+            return refreshDeadline(exchange)
         }
         if exchange[].isResponsePaused || exchange[].responseProgress == .complete,
             hasProgressed(exchange)

@@ -187,7 +187,7 @@ extension Worker {
         if front[].closesAbruptly || !mayStillSend(front) { return closeFront(front) }
         guard front[].deadlineKind != .linger else { return }
         Socket.shutdownWriting(front[].transport.descriptor)
-        setDeadline(front, .linger, .seconds(2))
+        setDeadline(front, .linger, Limits.linger)
         front[].isReadPaused = false
         markReady(front)
     }

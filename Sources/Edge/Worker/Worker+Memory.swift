@@ -40,17 +40,19 @@ extension Worker {
             state[].highWater = isShort ? Limits.shortHighWater : Limits.highWater
             state[].lowWater = isShort ? Limits.shortLowWater : Limits.lowWater
         }
-        guard pressure == .full, loop[].now - state[].relievedAt > Limits.relief else { return }
+        // Services go on filling the windows they were given: far above the bound, nobody waits.
+        let patience = total > limit + limit / 4 ? Duration.zero : Limits.relief
+        guard pressure == .full, loop[].now - state[].relievedAt > patience else { return }
         state[].relievedAt = loop[].now
-        cutStalled()
+        cutStalled(patience)
     }
 
     /// Cuts the exchanges that hold memory without moving: one of their sides has been behind for
     /// longer than a moment.
-    private func cutStalled() {
+    private func cutStalled(_ patience: Duration) {
         exchanges[].forEach { exchange in
             guard exchange[].isResponsePaused || exchange[].isRequestPaused,
-                loop[].now - exchange[].pausedAt > Limits.relief
+                loop[].now - exchange[].pausedAt > patience
             else { return }
             counters.add(.memoryCuts)
             fail(exchange, 503, .outOfMemory, "the proxy has no memory to wait any longer")

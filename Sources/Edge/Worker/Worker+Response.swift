@@ -160,7 +160,7 @@ extension Worker {
             exchange[].response.trailers = trailers
             exchange[].response.hasEnded = true
             if exchange[].hasOutlet { front[].session?.resume(exchange.responseOutlet) }
-            if !requestWasComplete { front[].session?.refuseRest(exchange.responseOutlet) }
+            if !requestWasComplete { linger(exchange) }
             releaseUpstream(exchange)
             // The request's rest is not wanted: its window is given back as it comes.
             if exchange[].unconsumedRequest > 0 {

@@ -268,9 +268,11 @@ class HTTP2:
         """Sends body bytes as the windows allow."""
         view = memoryview(data)
         while view:
+            if self.streams[stream].error is not None:
+                return
             room = min(self.h2.local_flow_control_window(stream), self.h2.max_outbound_frame_size)
             if room <= 0:
-                if self.streams[stream].complete or self.streams[stream].error is not None:
+                if self.streams[stream].complete:
                     return
                 assert self.pump(), "the connection ended while a body was being sent"
                 continue

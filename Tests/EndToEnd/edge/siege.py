@@ -12,6 +12,10 @@ from .waiting import until
 MOST_GROWTH = 8 * 1024 * 1024
 
 
+# A siege is laid by one address, which would soon be too fast for its limit.
+UNLIMITED = {"limits": {"handshakes_per_second_per_address": 0}}
+
+
 class Siege:
     """Counts what a proxy says of itself before a group of attacks, and again after it."""
 
