@@ -192,8 +192,23 @@ extension Worker {
     func armIdle(_ front: Ref<FrontConnection>) {
         guard front[].exchangeCount == 0, front[].deadlineKind != .linger else { return }
         front[].idleSince = loop[].now
-        setDeadline(front, .idle, state[].snapshot.front.idle)
-        if front[].buffered == 0 { front[].transport.tls?.releaseBuffers() }
+        goOnIdling(front)
+    }
+
+    /// Waits for the rest of the idle time, in two steps: after the first its buffers go.
+    func goOnIdling(_ front: Ref<FrontConnection>) {
+        let left = front[].idleSince + state[].snapshot.front.idle - loop[].now
+        setDeadline(front, .idle, min(left, Limits.rest))
+    }
+
+    private func idlePassed(_ front: Ref<FrontConnection>) {
+        let left = front[].idleSince + state[].snapshot.front.idle - loop[].now
+        if left > .zero {
+            if front[].buffered == 0 { front[].transport.tls?.releaseBuffers() }
+            return setDeadline(front, .idle, left)
+        }
+        counters.timeout(.idle)
+        endIdle(front)
     }
 
     func frontDeadlinePassed(_ front: Ref<FrontConnection>) {
@@ -205,9 +220,7 @@ extension Worker {
             counters.timeout(.handshake)
             closeFront(front)
         case .head: headTimedOut(front)
-        case .idle:
-            counters.timeout(.idle)
-            endIdle(front)
+        case .idle: idlePassed(front)
         case .write: writeTimedOut(front)
         case .linger: closeFront(front)
         }

@@ -43,8 +43,7 @@ extension Worker {
         } else if front[].exchangeCount > 0 {
             clearDeadline(front)
         } else {
-            let idle = front[].idleSince + state[].snapshot.front.idle - loop[].now
-            setDeadline(front, .idle, idle)
+            goOnIdling(front)
         }
     }
 
