@@ -8,7 +8,7 @@ import time
 import pytest
 
 from edge import frames
-from edge.slow import DEADLINE, MIN_RATE, SECONDS, GoodClient, impatient, nothing_lives, reaped
+from edge.slow import MIN_RATE, SECONDS, GoodClient, impatient, nothing_lives, reaped
 from edge.upstream import Upstream
 from edge.waiting import until
 
@@ -98,7 +98,7 @@ def test_a_client_that_asks_and_asks_and_never_reads_is_cut(edge):
 
 
 def test_a_long_pipeline_is_answered_whole_and_in_order(edge):
-    """More than is kept of it here at a time: the rest waits in the kernel, and is not forgotten."""
+    """More than is kept of it at a time: the rest waits in the kernel, and is not forgotten."""
     count, padding = 1500, "a" * 2000
     asked = "".join(
         f"GET /api/hello?id=1&size={1 + number % 50} HTTP/1.1\r\nHost: localhost\r\n"
@@ -139,7 +139,8 @@ def test_an_http2_stream_without_a_window_is_reset(edge, opening, size):
 
 def test_an_http2_connection_that_does_not_read_is_cut(edge):
     with reaped(edge, "write"):
-        with edge.frames(receive_buffer=2048, values={frames.INITIAL_WINDOW_SIZE: HUGE}) as client:
+        values = {frames.INITIAL_WINDOW_SIZE: HUGE}
+        with edge.frames(receive_buffer=2048, values=values) as client:
             client.send(frames.window_update(0, HUGE))
             for stream in (1, 3, 5):
                 client.request(stream, path=f"/api/large?id=1&size={HUGE}")

@@ -183,6 +183,15 @@ enum Socket {
         max(0, Int(edge_unacknowledged(descriptor)))
     }
 
+    /// Has the close that follows throw away what was not sent, and tell the peer by a reset.
+    ///
+    /// Otherwise the kernel would go on delivering megabytes to a client that takes a byte a minute.
+    static func resetOnClose(_ descriptor: Int32) {
+        var value = linger(l_onoff: 1, l_linger: 0)
+        _ = unsafe setsockopt(
+            descriptor, SOL_SOCKET, SO_LINGER, &value, socklen_t(MemoryLayout<linger>.size))
+    }
+
     /// Says that we shall send no more; the peer may still.
     static func shutdownWriting(_ descriptor: Int32) { _ = shutdown(descriptor, Int32(SHUT_WR)) }
 

@@ -136,7 +136,9 @@ extension Worker {
     func frontFlushed(_ front: Ref<FrontConnection>, _ outcome: TransportFlush) {
         switch outcome {
         case .failed: closeFront(front)
-        case .blocked: if front[].deadlineKind != .write { armWrite(front) }
+        case .blocked:
+            // A handshake has its own time, in which its few bytes have to be taken as well.
+            if front[].deadlineKind != .write, front[].spoken != .handshaking { armWrite(front) }
         case .done:
             if front[].closesAfterOutput, front[].exchangeCount == 0 {
                 return finishClosing(front)
@@ -160,8 +162,14 @@ extension Worker {
         let moved = front[].taken &- front[].takenAtDeadline
         if moved >= Self.leastBytes(policy.minRate, in: policy.write) { return armWrite(front) }
         counters.timeout(.write)
-        cutExchanges(of: front, reason: .clientTimeout)
+        abandonFront(front, reason: .clientTimeout)
+    }
+
+    /// Gives up on a client that does not take what waits for it, here and in the kernel.
+    func abandonFront(_ front: Ref<FrontConnection>, reason: ErrorReason) {
+        cutExchanges(of: front, reason: reason)
         front[].closesAbruptly = true
+        Socket.resetOnClose(front[].transport.descriptor)
         closeFront(front)
     }
 

@@ -10,11 +10,20 @@ enum MemoryPressure: UInt8, BitwiseCopyable {
 }
 
 extension Worker {
-    /// Compares what is in use with the budget; once per iteration.
+    /// Marks the deadline for looking at the memory again.
+    static var reliefSlot: UInt32 { 1 }
+
+    /// Whether there is no memory for anything new; a worker that has slept looks again.
+    @inline(__always)
+    var isOutOfMemory: Bool {
+        state[].pressure == .full && control.memoryInUse >= state[].memoryLimit
+    }
+
+    /// Compares what is in use with the budget, once per iteration; true when it has cut something.
     ///
     /// Workers tell each other in steps: the sum may be off by a step for each of them.
     @inline(__always)
-    func settleMemory() {
+    func settleMemory() -> Bool {
         let used =
             buffers[].bytesInUse &+ http2[].bytesInUse
             &+ state[].clients &* Limits.connectionBytes
@@ -24,13 +33,13 @@ extension Worker {
             _ = control.addMemory(change)
         }
         let total = control.memoryInUse
-        if total > state[].memoryLimit &- state[].memoryLimit / 4 || state[].pressure != .none {
-            adaptToPressure(total)
-        }
+        guard total > state[].memoryLimit &- state[].memoryLimit / 4 || state[].pressure != .none
+        else { return false }
+        return adaptToPressure(total)
     }
 
     @inline(never)
-    private func adaptToPressure(_ total: Int) {
+    private func adaptToPressure(_ total: Int) -> Bool {
         let limit = state[].memoryLimit
         let pressure: MemoryPressure =
             total >= limit ? .full : total > limit - limit / 4 ? .tight : .none
@@ -39,21 +48,69 @@ extension Worker {
             let isShort = pressure != .none
             state[].highWater = isShort ? Limits.shortHighWater : Limits.highWater
             state[].lowWater = isShort ? Limits.shortLowWater : Limits.lowWater
+            // Those that sleep may be the ones who hold it.
+            if pressure == .full {
+                for other in mailboxes.indices where other != index {
+                    mailboxes[other].post(.memory)
+                }
+            }
         }
-        guard pressure == .full, loop[].now - state[].relievedAt > Limits.relief else { return }
+        guard pressure == .full else { return false }
+        guard loop[].now - state[].relievedAt > Limits.relief else {
+            // Nobody may come by who would make this worker look again.
+            loop[].timers.set(
+                &state[].reliefDeadline, Token(.control, slot: Self.reliefSlot),
+                at: state[].relievedAt + Limits.relief + .milliseconds(1))
+            return false
+        }
         state[].relievedAt = loop[].now
-        cutStalled()
+        relieveFronts(total - (limit - limit / 4))
+        relieveExchanges()
+        return true
     }
 
-    /// Cuts the exchanges that hold memory without moving: one of their sides has been behind for
-    /// longer than a moment.
-    private func cutStalled() {
+    /// Closes connections whose client has taken nothing of what waits for it since this was last
+    /// asked, and of those that rest as many as it takes.
+    private func relieveFronts(_ excess: Int) {
+        var excess = excess
+        fronts[].forEach { front in
+            guard front[].spoken != .closed, front[].purpose != .admin else { return }
+            if front[].deadlineKind == .write {
+                let taken = front[].taken
+                if front[].takenAtRelief == taken {
+                    counters.add(.memoryCuts, UInt64(max(1, front[].exchangeCount)))
+                    abandonFront(front, reason: .outOfMemory)
+                }
+                front[].takenAtRelief = taken
+            } else if front[].deadlineKind == .idle, front[].exchangeCount == 0, excess > 0,
+                loop[].now - front[].idleSince > Limits.relief
+            {
+                excess -= Limits.connectionBytes
+                endIdle(front)
+            }
+        }
+    }
+
+    /// Cuts exchanges that hold memory without moving: the client's window lets nothing through, or
+    /// the upstream does not take the request.
+    private func relieveExchanges() {
         exchanges[].forEach { exchange in
-            guard exchange[].isResponsePaused || exchange[].isRequestPaused,
-                loop[].now - exchange[].pausedAt > Limits.relief
-            else { return }
+            guard exchange[].record.error != .outOfMemory, isStalled(exchange) else { return }
             counters.add(.memoryCuts)
+            dropUpstream(exchange)
+            exchange[].request.queue.removeAll()
             fail(exchange, 503, .outOfMemory, "the proxy has no memory to wait any longer")
         }
+    }
+
+    private func isStalled(_ exchange: Ref<Exchange>) -> Bool {
+        if exchange[].isRequestPaused, loop[].now - exchange[].pausedAt > Limits.relief {
+            return true
+        }
+        // Of HTTP/1 clients the connection tells.
+        guard exchange[].stream != 0, !exchange[].response.queue.isEmpty else { return false }
+        let taken = exchange[].record.sent &- UInt64(exchange[].response.queue.count)
+        defer { exchange[].takenAtRelief = taken }
+        return exchange[].takenAtRelief == taken
     }
 }

@@ -279,7 +279,10 @@ extension Worker {
         dropUpstream(exchange)
         if exchange[].stream != 0 {
             counters.add(.streamResetsSent)
-            // `.closed` follows and ends the exchange.
+            // `.closed` follows and ends the exchange, perhaps much later: what waits for a client
+            // that does not read is given up now. Nothing of it may look like the end.
+            exchange[].response.queue.removeAll()
+            exchange[].response.hasEnded = false
             front[].session?.reset(exchange[].stream, code: HTTP2Code.internalError)
             markDirty(front)
         } else {

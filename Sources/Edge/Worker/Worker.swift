@@ -23,6 +23,8 @@ enum WorkerMessage: Sendable {
     case room
     /// The last client of a draining process has gone.
     case drained
+    /// Another worker has found the memory of the process used up.
+    case memory
     /// Count what lives here and add it.
     case census(Census)
     /// Everyone has been counted: the admin request that asked can be answered.
@@ -137,14 +139,23 @@ final class Worker {
             while let waiter = resolver[].nextCompletion() { namesAnswered(waiter) }
             if state[].mayServeStarved { serveStarved() }
             flushAll()
-            fronts[].reap()
-            upstreams[].reap()
-            exchanges[].reap()
-            pools[].reap()
+            reapAll()
             log.flushNotice()
-            settleMemory()
+            while settleMemory() {
+                // What was cut says so before the wait, and its memory counts as free.
+                flushAll()
+                reapAll()
+            }
             if state[].isDraining { advanceDrain() }
         }
+    }
+
+    @inline(__always)
+    private func reapAll() {
+        fronts[].reap()
+        upstreams[].reap()
+        exchanges[].reap()
+        pools[].reap()
     }
 
     @inline(__always)
@@ -185,6 +196,9 @@ final class Worker {
                 return
             }
             resumeAccepting()
+        case .control where token.slot == Self.reliefSlot:
+            // The end of the iteration looks at the memory.
+            _ = loop[].timers.confirm(&state[].reliefDeadline, token, now: loop[].now)
         case .control:
             guard loop[].timers.confirm(&state[].drainDeadline, token, now: loop[].now) else {
                 return
@@ -290,6 +304,7 @@ struct WorkerState: ~Copyable {
     var memoryLimit = Int.max
     var pressure = MemoryPressure.none
     var relievedAt = Instant.zero
+    var reliefDeadline = Deadline()
     /// Bytes queued towards a peer at which the other side pauses, and below which it goes on.
     var highWater = Limits.highWater
     var lowWater = Limits.lowWater
