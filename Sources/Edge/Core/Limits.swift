@@ -31,6 +31,8 @@ enum Limits {
     static let rest = Duration.seconds(1)
     /// Change of a worker's memory that it tells the process.
     static let memoryStep = 64 * 1024
+    /// Growth of a worker's buffers within an iteration after which it looks at the memory.
+    static let memoryAlarm = 1024 * 1024
     /// How long one side of an exchange may be behind while memory is used up.
     static let relief = Duration.milliseconds(500)
     /// Free blocks that one worker keeps for reuse; above it memory returns to the system.

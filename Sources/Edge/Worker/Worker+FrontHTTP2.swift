@@ -70,6 +70,7 @@ extension Worker {
                 requestContent(exchange, bytes)
                 if exchange[].isRequestPaused {
                     exchange[].unconsumedRequest += bytes.count
+                    if state[].pressure == .full { front[].isReadPaused = true }
                 } else {
                     front[].session?.consume(stream, bytes.count)
                 }

@@ -24,6 +24,26 @@ extension Worker {
     /// Workers tell each other in steps: the sum may be off by a step for each of them.
     @inline(__always)
     func settleMemory() -> Bool {
+        let total = tellMemory()
+        guard total > state[].memoryLimit &- state[].memoryLimit / 4 || state[].pressure != .none
+        else { return false }
+        return adaptToPressure(total)
+    }
+
+    /// Looks within an iteration already when buffers grow: hundreds of services may have much to
+    /// say at the same time, and from here on each is stopped sooner.
+    @inline(__always)
+    func noticeGrowth() {
+        if buffers[].bytesInUse > state[].memoryAlarm { grown() }
+    }
+
+    @inline(never)
+    private func grown() { notePressure(tellMemory()) }
+
+    /// Tells the process what this worker uses; returns what all do.
+    @inline(__always)
+    private func tellMemory() -> Int {
+        state[].memoryAlarm = buffers[].bytesInUse &+ Limits.memoryAlarm
         let used =
             buffers[].bytesInUse &+ http2[].bytesInUse
             &+ state[].clients &* Limits.connectionBytes
@@ -32,30 +52,13 @@ extension Worker {
             state[].memoryTold = used
             _ = control.addMemory(change)
         }
-        let total = control.memoryInUse
-        guard total > state[].memoryLimit &- state[].memoryLimit / 4 || state[].pressure != .none
-        else { return false }
-        return adaptToPressure(total)
+        return control.memoryInUse
     }
 
     @inline(never)
     private func adaptToPressure(_ total: Int) -> Bool {
-        let limit = state[].memoryLimit
-        let pressure: MemoryPressure =
-            total >= limit ? .full : total > limit - limit / 4 ? .tight : .none
-        if pressure != state[].pressure {
-            state[].pressure = pressure
-            let isShort = pressure != .none
-            state[].highWater = isShort ? Limits.shortHighWater : Limits.highWater
-            state[].lowWater = isShort ? Limits.shortLowWater : Limits.lowWater
-            // Those that sleep may be the ones who hold it.
-            if pressure == .full {
-                for other in mailboxes.indices where other != index {
-                    mailboxes[other].post(.memory)
-                }
-            }
-        }
-        guard pressure == .full else { return false }
+        notePressure(total)
+        guard state[].pressure == .full else { return false }
         guard loop[].now - state[].relievedAt > Limits.relief else {
             // Nobody may come by who would make this worker look again.
             loop[].timers.set(
@@ -64,9 +67,40 @@ extension Worker {
             return false
         }
         state[].relievedAt = loop[].now
-        relieveFronts(total - (limit - limit / 4))
+        relieveFronts(total - (state[].memoryLimit - state[].memoryLimit / 4))
         relieveExchanges()
+        resumeHTTP2()
         return true
+    }
+
+    private func notePressure(_ total: Int) {
+        let limit = state[].memoryLimit
+        let pressure: MemoryPressure =
+            total >= limit ? .full : total > limit - limit / 4 ? .tight : .none
+        guard pressure != state[].pressure else { return }
+        if state[].pressure == .full { resumeHTTP2() }
+        state[].pressure = pressure
+        let isShort = pressure != .none
+        state[].highWater = isShort ? Limits.shortHighWater : Limits.highWater
+        state[].lowWater = isShort ? Limits.shortLowWater : Limits.lowWater
+        guard pressure == .full else { return }
+        // Those that sleep may be the ones who hold it.
+        for other in mailboxes.indices where other != index { mailboxes[other].post(.memory) }
+    }
+
+    /// Reads on from HTTP/2 connections that brought content for somebody who is behind, while there
+    /// was no memory for it; as long as that is so, a little at a time.
+    private func resumeHTTP2() {
+        upstreams[].forEach { upstream in
+            guard upstream[].isHTTP2, upstream[].isReadPaused else { return }
+            upstream[].isReadPaused = false
+            markReady(upstream)
+        }
+        fronts[].forEach { front in
+            guard front[].spoken == .http2, front[].isReadPaused else { return }
+            front[].isReadPaused = false
+            markReady(front)
+        }
     }
 
     /// Closes connections whose client has taken nothing of what waits for it since this was last

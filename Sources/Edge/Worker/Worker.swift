@@ -133,6 +133,7 @@ final class Worker {
                     || state[].mayServeStarved)
             for index in 0..<count {
                 dispatch(loop[].poller.token(index), loop[].poller.readiness(index))
+                noticeGrowth()
             }
             while let token = loop[].timers.nextExpired(now: loop[].now) { deadlinePassed(token) }
             workOnReady()
@@ -215,11 +216,13 @@ final class Worker {
             guard let front = fronts[].resolve(token) else { continue }
             front[].isReady = false
             readFront(front)
+            noticeGrowth()
         }
         while let token = state[].againUpstreams.pop() {
             guard let upstream = upstreams[].resolve(token) else { continue }
             upstream[].isReady = false
             readUpstream(upstream)
+            noticeGrowth()
         }
     }
 
@@ -301,6 +304,8 @@ struct WorkerState: ~Copyable {
     var reclaimers: UInt64 = 0
     /// What this worker has told the process of its memory, and what that means for all.
     var memoryTold = 0
+    /// Bytes in buffers at which to look before the iteration ends.
+    var memoryAlarm = Limits.memoryAlarm
     var memoryLimit = Int.max
     var pressure = MemoryPressure.none
     var relievedAt = Instant.zero
