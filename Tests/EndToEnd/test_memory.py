@@ -14,8 +14,8 @@ MEBIBYTE = 1 << 20
 LIMIT = 16 * MEBIBYTE
 # Beyond the budget: the process itself, both sides of TLS, and blocks kept for reuse.
 MOST = 2 * LIMIT + 32 * MEBIBYTE
-# What is on its way into the proxy when the budget is used up counts as well.
-MOST_TOLD = LIMIT * 5 // 4
+# What a flush moves towards clients before it is looked at again counts as well.
+MOST_TOLD = LIMIT * 7 // 4
 BLOCK = b"x" * 65_536
 
 
