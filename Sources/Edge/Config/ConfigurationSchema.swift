@@ -271,7 +271,8 @@ extension ConfigurationSchema {
                 .absent("half of what the process may use"),
                 "Memory for what is under way: buffers, HTTP/2 and TLS state. From three "
                     + "quarters on buffers are kept short; when it is used up, new requests are "
-                    + "answered 503, new connections closed, and exchanges cut that do not move."),
+                    + "answered 503, new connections and those at rest closed, and exchanges cut "
+                    + "that do not move."),
             .init(
                 "max_streams", .count(1...10_000), .value("128"),
                 "Concurrent streams of an HTTP/2 connection."),

@@ -34,11 +34,16 @@ enum Limits {
     /// What a client's connection costs besides its buffers: OpenSSL's session, nghttp2's tables
     /// and our own state, measured on idle TLS connections.
     static let connectionBytes = 24 * 1024
+    /// How long a client says nothing before its connection gives TLS's buffers back: long enough
+    /// that a busy one keeps them.
+    static let rest = Duration.seconds(1)
     /// Change of a worker's memory that it tells the process.
     static let memoryStep = 64 * 1024
     /// How long a client that sends what nobody wants any more is listened to, so that no reset
     /// destroys the answer that it has yet to read.
     static let linger = Duration.seconds(2)
+    /// Growth of a worker's buffers within an iteration after which it looks at the memory.
+    static let memoryAlarm = 1024 * 1024
     /// How long one side of an exchange may be behind while memory is used up.
     static let relief = Duration.milliseconds(500)
     /// Free blocks that one worker keeps for reuse; above it memory returns to the system.

@@ -106,6 +106,8 @@ struct Exchange: ~Copyable {
     var isTunnelEnding = false
     /// Bytes of the response that the client had taken when the deadline was last looked at.
     var taken: UInt64 = 0
+    /// The same when memory was last used up.
+    var takenAtRelief = UInt64.max
     /// Bytes of the request that had come when its rate was last looked at, and when that was.
     var receivedBefore: UInt64 = 0
     var rateSince: Instant

@@ -62,6 +62,8 @@ struct FrontConnection: ~Copyable {
 
     /// What the client had taken when the deadline for writing was last set.
     var takenAtDeadline: UInt64 = 0
+    /// The same when memory was last used up.
+    var takenAtRelief = UInt64.max
     /// When the time without a request began.
     var idleSince = Instant.zero
     /// The loop over `input` is running: whoever completes an exchange must not start it again.

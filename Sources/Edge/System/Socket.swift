@@ -184,19 +184,21 @@ enum Socket {
         max(0, Int(edge_unacknowledged(descriptor)))
     }
 
+    /// Has the close that follows throw away what was not sent, and tell the peer by a reset.
+    ///
+    /// Otherwise the kernel would go on delivering megabytes to a client that takes a byte a minute.
+    static func resetOnClose(_ descriptor: Int32) {
+        var value = linger(l_onoff: 1, l_linger: 0)
+        let size = socklen_t(MemoryLayout<linger>.size)
+        _ = unsafe setsockopt(descriptor, SOL_SOCKET, SO_LINGER, &value, size)
+    }
+
     /// Says that we shall send no more; the peer may still.
     static func shutdownWriting(_ descriptor: Int32) { _ = shutdown(descriptor, Int32(SHUT_WR)) }
 
     /// Another descriptor for the same socket.
     static func duplicate(_ descriptor: Int32) throws(SystemFailure) -> Int32 {
         try check(fcntl(descriptor, F_DUPFD_CLOEXEC, 0), "fcntl")
-    }
-
-    /// Makes the close of a TCP connection a reset; what was not sent by then is lost.
-    static func resetOnClose(_ descriptor: Int32) {
-        var value = linger(l_onoff: 1, l_linger: 0)
-        let size = socklen_t(MemoryLayout<linger>.size)
-        _ = unsafe setsockopt(descriptor, SOL_SOCKET, SO_LINGER, &value, size)
     }
 
     static func close(_ descriptor: Int32) { _ = Glibc.close(descriptor) }

@@ -109,7 +109,7 @@ extension Worker {
     private func admit(
         _ peer: SocketAddress, isTLS: Bool, _ isTrusted: Bool, _ policy: FrontPolicy
     ) throws(ConnectionRefusal) -> Ref<ClientRecord>? {
-        if state[].pressure == .full { throw .memory }
+        if isOutOfMemory { throw .memory }
         guard control.reserveFront(limit: policy.maxConnections) else { throw .limit }
         guard peer.family != .unix, !isTrusted else { return nil }
         do throws(ConnectionRefusal) {

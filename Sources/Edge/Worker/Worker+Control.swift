@@ -11,7 +11,7 @@ extension Worker {
         case .yield(let client): yieldConnection(client)
         case .reclaim(let worker): reclaim(for: worker)
         case .room: serveStarved()
-        case .drained: break
+        case .drained, .memory: break
         case .census(let census): count(for: census)
         case .counted(let census): answerCensus(census)
         }
@@ -118,6 +118,7 @@ extension Worker {
         guard upstreams[].count == 0 else { return }
         loop[].timers.cancel(&state[].drainDeadline)
         loop[].timers.cancel(&state[].acceptPause)
+        loop[].timers.cancel(&state[].reliefDeadline)
         fronts[].reap()
         upstreams[].reap()
         exchanges[].reap()

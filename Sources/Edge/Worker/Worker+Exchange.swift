@@ -41,7 +41,7 @@ extension Worker {
     /// Whether there is room for another request of this client; refuses it if not.
     @inline(__always)
     private func admits(_ exchange: Ref<Exchange>, _ front: Ref<FrontConnection>) -> Bool {
-        if state[].pressure == .full {
+        if isOutOfMemory {
             refuse(exchange, 503, .outOfMemory, "the proxy has no memory for another request")
             return false
         }

@@ -138,7 +138,9 @@ extension Worker {
     func frontFlushed(_ front: Ref<FrontConnection>, _ outcome: TransportFlush) {
         switch outcome {
         case .failed: closeFront(front)
-        case .blocked: if front[].deadlineKind != .write { armWrite(front) }
+        case .blocked:
+            // A handshake has its own time, in which its few bytes have to be taken as well.
+            if front[].deadlineKind != .write, front[].spoken != .handshaking { armWrite(front) }
         case .done:
             if front[].closesAfterOutput, front[].exchangeCount == 0 {
                 return finishClosing(front)
@@ -162,8 +164,14 @@ extension Worker {
         let moved = front[].taken &- front[].takenAtDeadline
         if moved >= Self.leastBytes(policy.minRate, in: policy.write) { return armWrite(front) }
         counters.timeout(.write)
-        cutExchanges(of: front, reason: .clientTimeout)
+        abandonFront(front, reason: .clientTimeout)
+    }
+
+    /// Gives up on a client that does not take what waits for it, here and in the kernel.
+    func abandonFront(_ front: Ref<FrontConnection>, reason: ErrorReason) {
+        cutExchanges(of: front, reason: reason)
         front[].closesAbruptly = true
+        Socket.resetOnClose(front[].transport.descriptor)
         closeFront(front)
     }
 
@@ -204,8 +212,23 @@ extension Worker {
     func armIdle(_ front: Ref<FrontConnection>) {
         guard front[].exchangeCount == 0, front[].deadlineKind != .linger else { return }
         front[].idleSince = loop[].now
-        setDeadline(front, .idle, state[].snapshot.front.idle)
-        if front[].buffered == 0 { front[].transport.tls?.releaseBuffers() }
+        goOnIdling(front)
+    }
+
+    /// Waits for the rest of the idle time, in two steps: after the first its buffers go.
+    func goOnIdling(_ front: Ref<FrontConnection>) {
+        let left = front[].idleSince + state[].snapshot.front.idle - loop[].now
+        setDeadline(front, .idle, min(left, Limits.rest))
+    }
+
+    private func idlePassed(_ front: Ref<FrontConnection>) {
+        let left = front[].idleSince + state[].snapshot.front.idle - loop[].now
+        if left > .zero {
+            if front[].buffered == 0 { front[].transport.tls?.releaseBuffers() }
+            return setDeadline(front, .idle, left)
+        }
+        counters.timeout(.idle)
+        endIdle(front)
     }
 
     func frontDeadlinePassed(_ front: Ref<FrontConnection>) {
@@ -217,9 +240,7 @@ extension Worker {
             counters.timeout(.handshake)
             closeFront(front)
         case .head: headTimedOut(front)
-        case .idle:
-            counters.timeout(.idle)
-            endIdle(front)
+        case .idle: idlePassed(front)
         case .write: writeTimedOut(front)
         case .linger: closeFront(front)
         }

@@ -46,8 +46,7 @@ extension Worker {
         } else if front[].exchangeCount > 0 {
             clearDeadline(front)
         } else {
-            let idle = front[].idleSince + state[].snapshot.front.idle - loop[].now
-            setDeadline(front, .idle, idle)
+            goOnIdling(front)
         }
     }
 
@@ -74,6 +73,7 @@ extension Worker {
                 requestContent(exchange, bytes)
                 if exchange[].isRequestPaused {
                     exchange[].unconsumedRequest += bytes.count
+                    if state[].pressure == .full { front[].isReadPaused = true }
                 } else {
                     front[].session?.consume(stream, bytes.count)
                 }

@@ -287,7 +287,10 @@ extension Worker {
             if front[].buffered < Limits.highWater {
                 _ = try? front[].writeFrames(upTo: Limits.highWater)
             }
-            // `.closed` follows and ends the exchange.
+            // `.closed` follows and ends the exchange, perhaps much later: what waits for a client
+            // that does not read is given up now. Nothing of it may look like the end.
+            exchange[].response.queue.removeAll()
+            exchange[].response.hasEnded = false
             front[].session?.reset(exchange[].stream, code: HTTP2Code.internalError)
             markDirty(front)
         } else {

@@ -167,6 +167,7 @@ extension Worker {
         upstream[].output.append(bytes)
         markDirty(upstream)
         if upstream[].buffered > state[].highWater {
+            exchange[].pausedAt = loop[].now
             exchange[].isRequestPaused = true
             front[].isReadPaused = true
         }
@@ -179,6 +180,7 @@ extension Worker {
         front[].output.append(bytes)
         markDirty(front)
         if front[].buffered > state[].highWater, let upstream = exchange[].upstream {
+            exchange[].pausedAt = loop[].now
             exchange[].isResponsePaused = true
             upstream[].isReadPaused = true
         }

@@ -34,6 +34,8 @@ extension Worker {
                 responseContent(exchange, bytes)
                 if exchange[].isResponsePaused {
                     exchange[].unconsumedResponse += bytes.count
+                    // Its window may hold a quarter of a megabyte, times all streams.
+                    if state[].pressure == .full { upstream[].isReadPaused = true }
                 } else {
                     upstream[].session?.consume(stream, bytes.count)
                 }

@@ -23,6 +23,8 @@ enum WorkerMessage: Sendable {
     case room
     /// The last client of a draining process has gone.
     case drained
+    /// Another worker has found the memory of the process used up.
+    case memory
     /// Count what lives here and add it.
     case census(Census)
     /// Everyone has been counted: the admin request that asked can be answered.
@@ -136,19 +138,29 @@ final class Worker {
                 || state[].mayServeStarved)
         for index in 0..<count {
             dispatch(loop[].poller.token(index), loop[].poller.readiness(index))
+            noticeGrowth()
         }
         while let token = loop[].timers.nextExpired(now: loop[].now) { deadlinePassed(token) }
         workOnReady()
         while let waiter = resolver[].nextCompletion() { namesAnswered(waiter) }
         if state[].mayServeStarved { serveStarved() }
         flushAll()
+        reapAll()
+        log.flushNotice()
+        while settleMemory() {
+            // What was cut says so before the wait, and its memory counts as free.
+            flushAll()
+            reapAll()
+        }
+        if state[].isDraining { advanceDrain() }
+    }
+
+    @inline(__always)
+    private func reapAll() {
         fronts[].reap()
         upstreams[].reap()
         exchanges[].reap()
         pools[].reap()
-        log.flushNotice()
-        settleMemory()
-        if state[].isDraining { advanceDrain() }
     }
 
     @inline(__always)
@@ -189,6 +201,9 @@ final class Worker {
                 return
             }
             resumeAccepting()
+        case .control where token.slot == Self.reliefSlot:
+            // The end of the iteration looks at the memory.
+            _ = loop[].timers.confirm(&state[].reliefDeadline, token, now: loop[].now)
         case .control:
             guard loop[].timers.confirm(&state[].drainDeadline, token, now: loop[].now) else {
                 return
@@ -205,11 +220,13 @@ final class Worker {
             guard let front = fronts[].resolve(token) else { continue }
             front[].isReady = false
             readFront(front)
+            noticeGrowth()
         }
         while let token = state[].againUpstreams.pop() {
             guard let upstream = upstreams[].resolve(token) else { continue }
             upstream[].isReady = false
             readUpstream(upstream)
+            noticeGrowth()
         }
     }
 
@@ -291,9 +308,12 @@ struct WorkerState: ~Copyable {
     var reclaimers: UInt64 = 0
     /// What this worker has told the process of its memory, and what that means for all.
     var memoryTold = 0
+    /// Bytes in buffers at which to look before the iteration ends.
+    var memoryAlarm = Limits.memoryAlarm
     var memoryLimit = Int.max
     var pressure = MemoryPressure.none
     var relievedAt = Instant.zero
+    var reliefDeadline = Deadline()
     /// Bytes queued towards a peer at which the other side pauses, and below which it goes on.
     var highWater = Limits.highWater
     var lowWater = Limits.lowWater

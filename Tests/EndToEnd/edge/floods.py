@@ -80,16 +80,19 @@ def pour(client, pieces, cap=CAP, batch=64, reads=True):
     """Writes frames, a batch at a time, until the peer ends the connection or the cap is reached.
 
     What the peer says meanwhile is read and thrown away; without `reads` that is left to `pieces`.
-    Now and then it gets a moment, lest the cap is reached by what waits in the kernel.
+    Now and then it gets a moment, lest the cap is reached by what waits in the kernel. When there
+    is nothing more to write, the connection is left as it is.
     """
     outcome = Outcome(0)
-    pieces = iter(pieces)
+    pieces, chunk = iter(pieces), []
     while outcome.frames < cap and (chunk := list(itertools.islice(pieces, batch))):
         client.socket.settimeout(20)
         outcome.frames += len(chunk)
         patience = 0.05 if outcome.frames % 1024 == 0 else 0.0005
         if not client.send(*chunk) or reads and not _skim(client, patience) or _is_over(client):
             break
+    if not chunk:
+        return _told(client, outcome)
     # All that was sent may still be waiting in the kernel; the end is what counts.
     try:
         client.rest(20)
