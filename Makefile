@@ -7,11 +7,12 @@ BINARY := .build/release/edge-proxy
 PYTEST := .venv/bin/python -m pytest
 JOBS ?= 2
 ARGUMENTS ?=
+SECONDS ?= 600
 
-.PHONY: help run build test test-unit test-e2e test-sanitized lint certs bench install clean
+.PHONY: help run build test test-unit test-e2e test-sanitized lint certs bench fuzz install clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: install certs build ## Install what is missing, build, and start the demo on :8443
 	$(BINARY) demo $(ARGUMENTS)
@@ -45,8 +46,6 @@ certs: ## Make development certificates in certs/ where they are missing
 bench: install build ## Measure instructions, allocations and requests per CPU second beside peers
 	Benchmarks/run $(ARGUMENTS)
 
-.PHONY: fuzz
-SECONDS ?= 600
 fuzz: ## Run every fuzz target for SECONDS each (600), two at a time
 	Fuzz/run all $(SECONDS)
 

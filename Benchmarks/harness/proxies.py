@@ -120,6 +120,10 @@ routes:
     versions: ["{kind["upstream"]}"]
 upstream:
   max_connections_per_host: 1024
+limits:
+  # All load comes from one address.
+  max_connections_per_address: 1000000
+  handshakes_per_second_per_address: 0
 access_log:
   path: "{log or "off"}"
 shutdown:

@@ -295,7 +295,7 @@ def test_a_reader_slower_than_the_least_rate_is_let_go(
             client.until(lambda f: f.kind == HEADERS)
             begun, got = time.monotonic(), None
             while (got is None or got.kind == DATA) and time.monotonic() - begun < 7:
-                client.send(window_update(1, step))
+                client.send(window_update(1, step) + window_update(0, step))
                 got = client.until(lambda f: f.stream == 1 or f.kind == GOAWAY)
                 # The pace of this reader: ten steps a second at most.
                 time.sleep(0.1)

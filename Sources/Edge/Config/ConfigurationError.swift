@@ -64,7 +64,13 @@ private func < (left: ((Int, Int), Int), right: ((Int, Int), Int)) -> Bool {
 final class ConfigurationProblems {
     private(set) var list: [ConfigurationProblem] = []
 
+    /// Notes a mistake; messages echo what was written, which may hold anything.
     func add(_ place: ConfigurationPlace, _ message: String) {
-        list.append(ConfigurationProblem(place: place, message: message))
+        let clean = message.unicodeScalars.map { scalar -> Unicode.Scalar in
+            scalar.value < 0x20 || scalar.value == 0x7F ? "\u{FFFD}" : scalar
+        }
+        list.append(
+            ConfigurationProblem(
+                place: place, message: String(String.UnicodeScalarView(clean))))
     }
 }

@@ -27,13 +27,8 @@ struct YAMLNode: Sendable {
         case .mapping: return "a mapping"
         case .scalar(let text, _):
             if isNull { return "nothing" }
-            let clean = String(String.UnicodeScalarView(text.unicodeScalars.map(Self.printable)))
-            return clean.count > 60 ? "'\(clean.prefix(60))…'" : "'\(clean)'"
+            return text.count > 60 ? "'\(text.prefix(60))…'" : "'\(text)'"
         }
-    }
-
-    private static func printable(_ scalar: Unicode.Scalar) -> Unicode.Scalar {
-        scalar.value < 0x20 || scalar.value == 0x7F ? "\u{FFFD}" : scalar
     }
 }
 

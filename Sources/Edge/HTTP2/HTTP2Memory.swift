@@ -154,7 +154,8 @@ private func makeHTTP2Options() -> OpaquePointer {
     unsafe nghttp2_option_set_peer_max_concurrent_streams(options, UInt32(Limits.presumedStreams))
     unsafe nghttp2_option_set_max_outbound_ack(options, Limits.queuedAcknowledgements)
     unsafe nghttp2_option_set_max_settings(options, Limits.settingsEntries)
-    unsafe nghttp2_option_set_max_continuations(options, Limits.continuations)
+    // nghttp2 counts each piece in which a header comes; `FrameMeter` counts frames, and is first.
+    unsafe nghttp2_option_set_max_continuations(options, 64 * Limits.continuations)
     unsafe nghttp2_option_set_stream_reset_rate_limit(
         options, UInt64(Limits.streamResetBurst), UInt64(Limits.streamResetsPerSecond))
     return unsafe options
