@@ -53,11 +53,11 @@ if fuzzes {
         .systemLibrary(name: "CFuzzer", path: "Fuzz/CFuzzer"),
         .executableTarget(
             name: "edge-fuzz", dependencies: ["Edge", "CFuzzer"], path: "Fuzz",
-            exclude: unfuzzed, sources: ["Targets", "Driver"], swiftSettings: strict),
+            exclude: unfuzzed + ["Tests"], sources: ["Targets", "Driver"], swiftSettings: strict),
     ]
 } else {
     package.targets.append(
         .testTarget(
             name: "FuzzTests", dependencies: ["Edge"], path: "Fuzz",
-            exclude: unfuzzed, sources: ["Targets", "Tests"], swiftSettings: strict))
+            exclude: unfuzzed + ["Driver"], sources: ["Targets", "Tests"], swiftSettings: strict))
 }

@@ -186,7 +186,7 @@ enum Socket {
 
     /// Has the close that follows throw away what was not sent, and tell the peer by a reset.
     ///
-    /// Otherwise the kernel would go on delivering megabytes to a client that takes a byte a minute.
+    /// Otherwise the kernel would deliver megabytes to a client that takes a byte a minute.
     static func resetOnClose(_ descriptor: Int32) {
         var value = linger(l_onoff: 1, l_linger: 0)
         let size = socklen_t(MemoryLayout<linger>.size)

@@ -88,8 +88,8 @@ extension Worker {
         for other in mailboxes.indices where other != index { mailboxes[other].post(.memory) }
     }
 
-    /// Reads on from HTTP/2 connections that brought content for somebody who is behind, while there
-    /// was no memory for it; as long as that is so, a little at a time.
+    /// Reads on from HTTP/2 connections that brought content for somebody who was behind while
+    /// there was no memory for it; as long as that is so, a little at a time.
     private func resumeHTTP2() {
         upstreams[].forEach { upstream in
             guard upstream[].isHTTP2, upstream[].isReadPaused else { return }
