@@ -38,6 +38,8 @@ private final class FrontPlay {
         var isStalled = false
         /// Nothing was received yet, and nothing of HTTP/2 was sent.
         var speaksHTTP1 = true
+        /// The first bytes that were sent, as many as a preface of HTTP/2 has.
+        var first: [UInt8] = []
     }
 
     private struct Service {
@@ -95,6 +97,10 @@ private final class FrontPlay {
     private func send(_ number: Int, _ bytes: [UInt8]) {
         if clients[number] == nil { open(number, listener: 0) }
         guard let client = clients[number] else { return }
+        // Text may be a preface, too, also in pieces.
+        let first = client.first + bytes.prefix(FrameScript.preface.count - client.first.count)
+        clients[number]?.first = first
+        if first == FrameScript.preface { clients[number]?.speaksHTTP1 = false }
         // What does not fit is lost, as if the client had stopped in the middle.
         bytes.withBytes { _ = Socket.send(client.descriptor, $0) }
     }
