@@ -8,9 +8,11 @@ import CNGHTTP2
 /// nghttp2 only what may be called from callbacks (stream user data, submissions).
 @safe
 struct HTTP2Core: ~Copyable {
-    let role: HTTP2Role
+    // A pointer goes first: where the first member of a struct that cannot be copied is smaller,
+    // Swift 6.3 crashes under the thread sanitizer.
     let heads: Ref<HeadPool>
     let memory: Ref<HTTP2Memory>
+    let role: HTTP2Role
     var events: HTTP2EventQueue
     /// The field section under way and its stream; sections never interleave on a connection.
     var head: Ref<Head>?

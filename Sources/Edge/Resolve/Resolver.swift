@@ -120,6 +120,7 @@ struct Resolver: ~Copyable {
 
     /// `Token(.resolver, slot: .max)` came from the timer wheel.
     mutating func deadlinePassed() {
+        let loop = loop
         let now = loop[].now
         guard loop[].timers.confirm(&deadline, Self.timer, now: now) else { return }
         absolute.processTimeouts()
@@ -149,6 +150,7 @@ struct Resolver: ~Copyable {
         absolute.close()
         relative?.close()
         takeResults()
+        let loop = loop
         loop[].timers.cancel(&deadline)
         for key in Array(waiters.keys) { complete(key) }
     }
@@ -225,6 +227,7 @@ struct Resolver: ~Copyable {
     }
 
     private mutating func setDeadline() {
+        let loop = loop
         let timeouts = [absolute.timeout, relative?.timeout].compactMap { $0 }
         guard let next = timeouts.min() else { return loop[].timers.clear(&deadline) }
         // The loop's time is a little old; 1 ms keeps c-ares from being asked too early for ever.

@@ -152,7 +152,8 @@ extension Worker {
     }
 
     private func takeIdle(_ connection: Ref<UpstreamConnection>) {
-        connection[].pool[].removeIdle(connection)
+        let pool = connection[].pool
+        pool[].removeIdle(connection)
         removeIdle(connection)
         loop[].timers.clear(&connection[].deadline)
     }
