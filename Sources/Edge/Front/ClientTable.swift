@@ -44,7 +44,7 @@ struct ClientRate: Equatable, BitwiseCopyable, Sendable {
 /// a lock.
 struct ClientRecord: ~Copyable {
     fileprivate let key: ClientKey
-    fileprivate var connections = 0
+    fileprivate let connections = Atomic<Int>(0)
     let handshakes = Atomic<Int64>(0)
     let requests = Atomic<Int64>(0)
 
@@ -52,7 +52,8 @@ struct ClientRecord: ~Copyable {
 
     /// Whether forgetting it would forget something that still counts.
     fileprivate func matters(_ now: Instant) -> Bool {
-        connections > 0 || handshakes.load(ordering: .relaxed) > now.nanoseconds
+        connections.load(ordering: .relaxed) > 0
+            || handshakes.load(ordering: .relaxed) > now.nanoseconds
             || requests.load(ordering: .relaxed) > now.nanoseconds
     }
 }
@@ -119,11 +120,12 @@ final class ClientTable: Sendable {
         let key = ClientKey(peer, ipv6Prefix: limits.ipv6Prefix)
         return try lock(of: key).state.withLock { state throws(ConnectionRefusal) in
             let record = Self.record(key, in: &state.shard, now)
-            guard record[].connections < limits.maxConnections else { throw .addressLimit }
+            guard record[].connections.load(ordering: .relaxed) < limits.maxConnections
+            else { throw .addressLimit }
             if isTLS, !limits.handshakes.take(record[].handshakes, now: now) {
                 throw .handshakeRate
             }
-            record[].connections += 1
+            record[].connections.wrappingAdd(1, ordering: .relaxed)
             return record
         }
     }
@@ -141,7 +143,9 @@ final class ClientTable: Sendable {
     private static func sweep(_ shard: inout Shard, _ now: Instant) {
         for isForced in [false, true] where shard.records.count >= mostIdle {
             for (key, record) in shard.records
-            where isForced ? record[].connections == 0 : !record[].matters(now) {
+            where isForced
+                ? record[].connections.load(ordering: .relaxed) == 0 : !record[].matters(now)
+            {
                 shard.records[key] = nil
                 record.destroy()
             }
@@ -151,7 +155,7 @@ final class ClientTable: Sendable {
     /// A connection of this client has ended.
     func release(_ record: Ref<ClientRecord>, now: Instant) {
         lock(of: record[].key).state.withLock { state in
-            record[].connections -= 1
+            record[].connections.wrappingSubtract(1, ordering: .relaxed)
             guard !record[].matters(now) else { return }
             state.shard.records[record[].key] = nil
             record.destroy()
