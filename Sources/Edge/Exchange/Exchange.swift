@@ -155,6 +155,9 @@ struct Exchange: ~Copyable {
         rateSince = now
     }
 
+    /// Bytes of the response that the client's stream has taken (HTTP/2).
+    var takenByStream: UInt64 { record.sent &- UInt64(response.queue.count) }
+
     /// The rate at which the request comes is measured from now on.
     mutating func measureRate(from now: Instant) {
         receivedBefore = record.received

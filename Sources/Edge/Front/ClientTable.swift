@@ -83,12 +83,10 @@ private struct ClientKey: Hashable {
 /// A record lives while it has connections, and until its rates have recovered; a shard that grows
 /// beyond its bound forgets those that do not matter any more, then any without connections.
 final class ClientTable: Sendable {
-    private struct Shard {
+    // Safety: pointers to records that only the holder of the shard's lock adds or removes.
+    private struct Shard: @unchecked Sendable {
         var records: [ClientKey: Ref<ClientRecord>] = [:]
     }
-
-    // Safety: pointers to records that only the holder of the shard's lock adds or removes.
-    private struct Guarded: @unchecked Sendable { var shard = Shard() }
 
     private static let shardCount = 16
     /// 16 × 4 096 records of 48 bytes: some 6 MiB with their table.
@@ -96,15 +94,15 @@ final class ClientTable: Sendable {
     private let shards: [Lock]
 
     private final class Lock: Sendable {
-        let state = Mutex(Guarded())
+        let state = Mutex(Shard())
     }
 
     init() { shards = (0..<Self.shardCount).map { _ in Lock() } }
 
     deinit {
         for lock in shards {
-            lock.state.withLock { state in
-                for record in state.shard.records.values { record.destroy() }
+            lock.state.withLock { shard in
+                for record in shard.records.values { record.destroy() }
             }
         }
     }
@@ -118,8 +116,8 @@ final class ClientTable: Sendable {
         _ peer: SocketAddress, isTLS: Bool, _ limits: AddressLimits, now: Instant
     ) throws(ConnectionRefusal) -> Ref<ClientRecord> {
         let key = ClientKey(peer, ipv6Prefix: limits.ipv6Prefix)
-        return try lock(of: key).state.withLock { state throws(ConnectionRefusal) in
-            let record = Self.record(key, in: &state.shard, now)
+        return try lock(of: key).state.withLock { shard throws(ConnectionRefusal) in
+            let record = Self.record(key, in: &shard, now)
             guard record[].connections.load(ordering: .relaxed) < limits.maxConnections
             else { throw .addressLimit }
             if isTLS, !limits.handshakes.take(record[].handshakes, now: now) {
@@ -154,16 +152,16 @@ final class ClientTable: Sendable {
 
     /// A connection of this client has ended.
     func release(_ record: Ref<ClientRecord>, now: Instant) {
-        lock(of: record[].key).state.withLock { state in
+        lock(of: record[].key).state.withLock { shard in
             record[].connections.wrappingSubtract(1, ordering: .relaxed)
             guard !record[].matters(now) else { return }
-            state.shard.records[record[].key] = nil
+            shard.records[record[].key] = nil
             record.destroy()
         }
     }
 
     /// Client addresses that are remembered.
     var count: Int {
-        shards.reduce(0) { sum, lock in sum + lock.state.withLock { $0.shard.records.count } }
+        shards.reduce(0) { sum, lock in sum + lock.state.withLock { $0.records.count } }
     }
 }

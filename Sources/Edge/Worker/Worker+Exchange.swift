@@ -317,9 +317,7 @@ extension Worker {
     /// Whether the client has taken enough of the response since this was last asked.
     func hasProgressed(_ exchange: Ref<Exchange>) -> Bool {
         guard let front = fronts[].resolve(exchange[].front) else { return false }
-        let taken =
-            exchange[].stream == 0
-            ? front[].taken : exchange[].record.sent &- UInt64(exchange[].response.queue.count)
+        let taken = exchange[].stream == 0 ? front[].taken : exchange[].takenByStream
         defer { exchange[].taken = taken }
         return taken &- exchange[].taken
             >= Self.leastBytes(exchange[].policy.minRate, in: exchange[].policy.writeTimeout)

@@ -25,7 +25,7 @@ extension Worker {
     @inline(__always)
     func settleMemory() -> Bool {
         let total = tellMemory()
-        guard total > state[].memoryLimit &- state[].memoryLimit / 4 || state[].pressure != .none
+        guard total > state[].memoryTight || state[].pressure != .none
         else { return false }
         return adaptToPressure(total)
     }
@@ -67,16 +67,15 @@ extension Worker {
             return false
         }
         state[].relievedAt = loop[].now
-        relieveFronts(total - (state[].memoryLimit - state[].memoryLimit / 4))
+        relieveFronts(total - state[].memoryTight)
         relieveExchanges()
         resumeHTTP2()
         return true
     }
 
     private func notePressure(_ total: Int) {
-        let limit = state[].memoryLimit
         let pressure: MemoryPressure =
-            total >= limit ? .full : total > limit - limit / 4 ? .tight : .none
+            total >= state[].memoryLimit ? .full : total > state[].memoryTight ? .tight : .none
         guard pressure != state[].pressure else { return }
         if state[].pressure == .full { resumeHTTP2() }
         state[].pressure = pressure
@@ -143,7 +142,7 @@ extension Worker {
         }
         // Of HTTP/1 clients the connection tells.
         guard exchange[].stream != 0, !exchange[].response.queue.isEmpty else { return false }
-        let taken = exchange[].record.sent &- UInt64(exchange[].response.queue.count)
+        let taken = exchange[].takenByStream
         defer { exchange[].takenAtRelief = taken }
         return exchange[].takenAtRelief == taken
     }

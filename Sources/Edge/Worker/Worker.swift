@@ -311,6 +311,8 @@ struct WorkerState: ~Copyable {
     /// Bytes in buffers at which to look before the iteration ends.
     var memoryAlarm = Limits.memoryAlarm
     var memoryLimit = Int.max
+    /// Above this, three quarters of the limit, memory is tight.
+    var memoryTight: Int { memoryLimit &- memoryLimit / 4 }
     var pressure = MemoryPressure.none
     var relievedAt = Instant.zero
     var reliefDeadline = Deadline()
