@@ -1,0 +1,219 @@
+// From a host to an open connection: names, dials, and what becomes of those who wait for one.
+
+import DequeModule
+import Synchronization
+
+extension Worker {
+    /// As many dials as the waiters need and the bounds allow.
+    func dialForWaiters(_ pool: Ref<HostPool>) {
+        guard pool[].waiting > 0 else { return }
+        // Of a host that may multiplex, the first connection decides for all.
+        if pool[].mayMultiplex, pool[].waitingForUpgrade == 0, pool[].dialling > 0 { return }
+        guard pool[].dialling < pool[].waiting, hasAddresses(pool) else { return }
+        let policy = waiterPolicy(pool)
+        if pool[].waitingForUpgrade == 0, pool[].sharedWithCapacity() != nil { return }
+        // No connection for those that the bound of exchanges would keep from using it.
+        let room = policy.maxInFlight - pool[].record[].inFlight.load(ordering: .relaxed)
+        let wanted = min(pool[].waiting, room)
+        while pool[].dialling < wanted {
+            let start = pool[].nextAddress
+            pool[].nextAddress = (start + 1) % max(pool[].addresses.count, 1)
+            guard
+                dial(
+                    pool, address: start % pool[].addresses.count,
+                    left: pool[].addresses.count - 1, policy)
+            else { break }
+            if pool[].mayMultiplex, pool[].waitingForUpgrade == 0 { break }
+        }
+    }
+
+    /// The policy of the oldest waiter, on whose behalf a dial is made.
+    private func waiterPolicy(_ pool: Ref<HostPool>) -> ExchangePolicy {
+        for token in pool[].waiters {
+            if let exchange = exchanges[].resolve(token) { return exchange[].policy }
+        }
+        return ExchangePolicy()
+    }
+
+    /// Whether the host's addresses are known; asks for them if not.
+    private func hasAddresses(_ pool: Ref<HostPool>) -> Bool {
+        switch resolver[].resolve(pool[].client.host, waiter: pool[].token) {
+        case .addresses(let addresses):
+            pool[].isResolving = false
+            let port = pool[].client.identity.key.port
+            pool[].addresses = addresses.map { address in
+                var address = address
+                address.port = port
+                return address
+            }
+            pool[].client.setAddresses(pool[].addresses)
+            return !addresses.isEmpty
+        case .pending:
+            pool[].isResolving = true
+            return false
+        case .failed(let failure):
+            pool[].isResolving = false
+            counters.add(.resolverFailures)
+            switch failure {
+            case .notFound:
+                failWaiters(pool, 404, .dnsError, "the upstream host does not exist")
+            case .timedOut:
+                failWaiters(
+                    pool, 504, .dnsTimeout, "the upstream host's name was not resolved in time")
+            default:
+                failWaiters(pool, 502, .dnsError, "the upstream host's name cannot be resolved")
+            }
+            return false
+        }
+    }
+
+    func namesAnswered(_ token: Token) {
+        guard let pool = pools[].resolve(token) else { return }
+        pool[].isResolving = false
+        dialForWaiters(pool)
+        retireIfUnused(pool)
+    }
+
+    /// Opens one connection; false when a bound forbids it now.
+    func dial(
+        _ pool: Ref<HostPool>, address index: Int, left: Int, _ policy: ExchangePolicy
+    ) -> Bool {
+        guard pool[].record[].reserveConnection(limit: policy.maxConnections) else {
+            askForCapacity(pool)
+            return false
+        }
+        if !registry.reserveConnection() {
+            // The oldest of the resting makes room for the one that is needed now.
+            if let oldest = state[].oldestIdle { closeUpstream(oldest) }
+            guard registry.reserveConnection() else {
+                pool[].record[].connections.wrappingSubtract(1, ordering: .relaxed)
+                askForRoom(pool)
+                return false
+            }
+        }
+        let address = pool[].addresses[index]
+        counters.add(.upstreamDials)
+        pool[].record[].dials.wrappingAdd(1, ordering: .relaxed)
+        do throws(SystemFailure) {
+            let descriptor = try Socket.connect(address)
+            try begin(descriptor, pool, address, index: index, left: left, policy)
+            return true
+        } catch {
+            pool[].record[].connections.wrappingSubtract(1, ordering: .relaxed)
+            registry.releaseConnection()
+            counters.add(.upstreamDialFailures)
+            pool[].lastFailure = Self.reason(error.code)
+            if left > 0 {
+                return dial(
+                    pool, address: (index + 1) % pool[].addresses.count, left: left - 1, policy)
+            }
+            if pool[].dialling == 0 { dialsFailed(pool) }
+            return false
+        }
+    }
+
+    private func begin(
+        _ descriptor: Int32, _ pool: Ref<HostPool>, _ address: SocketAddress, index: Int,
+        left: Int, _ policy: ExchangePolicy
+    ) throws(SystemFailure) {
+        let now = loop[].now
+        let connection = upstreams[].insert { token in
+            UpstreamConnection(
+                token: token, pool: pool, address: address, descriptor: descriptor,
+                buffers: buffers, now: now)
+        }
+        guard let connection else {
+            Socket.close(descriptor)
+            throw SystemFailure(code: 24, call: "slab")
+        }
+        do throws(SystemFailure) {
+            try loop[].poller.add(descriptor, .connection, connection[].token)
+        } catch {
+            connection[].transport.close()
+            upstreams[].retire(connection[].token)
+            throw error
+        }
+        counters.open(.upstreamSocket)
+        pool[].dialling += 1
+        pool[].connections += 1
+        connection[].addressIndex = index
+        connection[].addressesLeft = left
+        connection[].keepalive = policy.keepalive
+        connection[].handshakeTimeout = policy.handshakeTimeout
+        connection[].dialUntil = now + policy.dialTimeout
+        connection[].forcesHTTP1 = pool[].waitingForUpgrade > 0
+        // Connection attempt delay of happy eyeballs (RFC 8305 §5).
+        let next = left > 0 ? now + .milliseconds(300) : connection[].dialUntil
+        loop[].timers.set(
+            &connection[].deadline, connection[].token, at: min(next, connection[].dialUntil))
+    }
+
+    /// What a failed system call means for a request.
+    static func reason(_ code: Int32) -> ErrorReason {
+        switch code {
+        case 111: .connectionRefused  // ECONNREFUSED
+        case 110: .connectionTimeout  // ETIMEDOUT
+        case 101, 113: .destinationUnroutable  // ENETUNREACH, EHOSTUNREACH
+        // ENFILE, EMFILE, ENOMEM, ENOBUFS, ENOSPC; EAGAIN, EADDRNOTAVAIL: no local port is left.
+        case 23, 24, 12, 105, 28, 11, 99: .connectionLimitReached
+        default: .connectionTerminated
+        }
+    }
+
+    /// A dial came to nothing: the next address, or the end for those it was made for.
+    func dialFailed(_ connection: Ref<UpstreamConnection>, _ reason: ErrorReason) {
+        let pool = connection[].pool
+        let index = connection[].addressIndex
+        let left = connection[].addressesLeft
+        let hasStartedNext = connection[].hasStartedNext
+        counters.add(.upstreamDialFailures)
+        pool[].record[].failures.wrappingAdd(1, ordering: .relaxed)
+        pool[].lastFailure = reason
+        closeUpstream(connection, servesWaiters: false)
+        if left > 0, !hasStartedNext, pool[].waiting > 0 {
+            let policy = waiterPolicy(pool)
+            let next = (index + 1) % max(pool[].addresses.count, 1)
+            if !pool[].addresses.isEmpty, dial(pool, address: next, left: left - 1, policy) {
+                return
+            }
+        }
+        if pool[].dialling == 0 { dialsFailed(pool) }
+        retireIfUnused(pool)
+    }
+
+    /// No dial is under way any more and the last one failed.
+    private func dialsFailed(_ pool: Ref<HostPool>) {
+        guard pool[].waiting > 0 else { return }
+        let reason = pool[].lastFailure
+        let onlyOldest = pool[].connections > 0
+        switch reason {
+        case .connectionTimeout:
+            failWaiters(
+                pool, 504, reason, "connecting to the upstream took too long", onlyOldest)
+        case .connectionLimitReached:
+            failWaiters(
+                pool, 503, reason, "the system has no room for another connection", onlyOldest)
+        case .tlsCertificateError:
+            failWaiters(
+                pool, 502, reason, "the upstream's certificate was not accepted", onlyOldest)
+        case .tlsProtocolError:
+            failWaiters(pool, 502, reason, "the TLS handshake with the upstream failed", onlyOldest)
+        case .connectionRefused:
+            failWaiters(pool, 502, reason, "the upstream refused the connection", onlyOldest)
+        default:
+            failWaiters(pool, 502, reason, "the connection to the upstream failed", onlyOldest)
+        }
+    }
+
+    private func failWaiters(
+        _ pool: Ref<HostPool>, _ status: UInt16, _ reason: ErrorReason, _ details: StaticString,
+        _ onlyOldest: Bool = false
+    ) {
+        while let token = pool[].waiters.popFirst() {
+            guard let exchange = exchanges[].resolve(token), exchange[].isWaiting else { continue }
+            exchange[].attempts = max(exchange[].attempts, 1)
+            fail(exchange, status, reason, details)
+            if onlyOldest { return }
+        }
+    }
+}
