@@ -66,6 +66,8 @@ struct Exchange: ~Copyable {
     var deadline = Deadline()
 
     var pool: Ref<HostPool>?
+    /// What its connection has to have been opened for; from the request itself.
+    var key = ConnectionKey.none
     var upstream: Ref<UpstreamConnection>?
     /// The stream there when that is HTTP/2.
     var upstreamStream: Int32 = 0

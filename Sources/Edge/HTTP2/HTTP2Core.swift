@@ -10,8 +10,8 @@ import CNGHTTP2
 struct HTTP2Core: ~Copyable {
     // A pointer goes first: where the first member of a struct that cannot be copied is smaller,
     // Swift 6.3 crashes under the thread sanitizer.
-    let heads: Ref<HeadPool>
-    let memory: Ref<HTTP2Memory>
+    private(set) var heads: Ref<HeadPool>
+    private(set) var memory: Ref<HTTP2Memory>
     let role: HTTP2Role
     var events: HTTP2EventQueue
     /// The field section under way and its stream; sections never interleave on a connection.
@@ -52,6 +52,14 @@ struct HTTP2Core: ~Copyable {
         head = nil
         unsafe output = nil
         sending = nil
+    }
+
+    /// Goes on in another worker, with nothing under way.
+    mutating func move(heads: Ref<HeadPool>, memory: Ref<HTTP2Memory>) {
+        precondition(openStreams == 0 && events.isEmpty && head == nil)
+        self.heads = heads
+        self.memory = memory
+        events.move(to: memory)
     }
 
     /// Gives back the head under way and those in events that nobody took.

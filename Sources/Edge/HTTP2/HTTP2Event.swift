@@ -41,7 +41,7 @@ struct HTTP2EventQueue: ~Copyable {
         (chunkBytes - MemoryLayout<Chunk>.stride) / MemoryLayout<HTTP2Event>.stride
     }
 
-    private let memory: Ref<HTTP2Memory>
+    private var memory: Ref<HTTP2Memory>
     private var first: UnsafeMutablePointer<Chunk>?
     private var last: UnsafeMutablePointer<Chunk>?
     /// An event was dropped because memory was short: the connection cannot go on.
@@ -63,6 +63,9 @@ struct HTTP2EventQueue: ~Copyable {
 
     @inline(__always)
     var isEmpty: Bool { unsafe first == nil }
+
+    /// Takes its chunks from another worker's memory from now on.
+    mutating func move(to memory: Ref<HTTP2Memory>) { self.memory = memory }
 
     @inline(__always)
     private static func place(

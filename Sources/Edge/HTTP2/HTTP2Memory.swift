@@ -14,6 +14,8 @@ struct HTTP2Memory: ~Copyable {
     private static let largest = 4096
 
     /// Octets in blocks that nghttp2 and the event queues hold now, large ones included.
+    ///
+    /// A session that moves takes its blocks along: only the sum over all workers is exact.
     private(set) var bytesInUse = 0
     private(set) var bytesFree = 0
     private var free: [16 of UnsafeMutableRawPointer?] = unsafe .init(repeating: nil)
@@ -112,34 +114,37 @@ struct HTTP2Memory: ~Copyable {
     }
 }
 
-/// nghttp2's view of a worker's memory; nghttp2 copies the struct, not what it points at.
-func makeHTTP2Allocator(_ memory: Ref<HTTP2Memory>) -> nghttp2_mem {
+/// nghttp2's view of the memory of the worker that a session is in, which it finds by the session's
+/// core: nghttp2 copies the struct, not what it points at.
+func makeHTTP2Allocator(_ core: Ref<HTTP2Core>) -> nghttp2_mem {
     unsafe nghttp2_mem(
-        mem_user_data: UnsafeMutableRawPointer(memory.pointer),
+        mem_user_data: UnsafeMutableRawPointer(core.pointer),
         malloc: { size, user in
             guard let user = unsafe user else { return nil }
-            return unsafe user.assumingMemoryBound(to: HTTP2Memory.self).pointee.take(size)
+            return unsafe memory(user)[].take(size)
         },
         free: { pointer, user in
             guard let pointer = unsafe pointer, let user = unsafe user else { return }
-            unsafe user.assumingMemoryBound(to: HTTP2Memory.self).pointee.give(pointer)
+            unsafe memory(user)[].give(pointer)
         },
         calloc: { count, size, user in
             guard let user = unsafe user else { return nil }
             let (bytes, overflow) = count.multipliedReportingOverflow(by: size)
-            guard !overflow,
-                let block = unsafe user.assumingMemoryBound(to: HTTP2Memory.self).pointee
-                    .take(bytes)
-            else { return nil }
+            guard !overflow, let block = unsafe memory(user)[].take(bytes) else { return nil }
             unsafe memset(block, 0, bytes)
             return unsafe block
         },
         realloc: { pointer, size, user in
             guard let user = unsafe user else { return nil }
-            let memory = unsafe user.assumingMemoryBound(to: HTTP2Memory.self)
-            guard let pointer = unsafe pointer else { return unsafe memory.pointee.take(size) }
-            return unsafe memory.pointee.resize(pointer, size)
+            let memory = unsafe memory(user)
+            guard let pointer = unsafe pointer else { return unsafe memory[].take(size) }
+            return unsafe memory[].resize(pointer, size)
         })
+}
+
+@inline(__always)
+private func memory(_ user: UnsafeMutableRawPointer) -> Ref<HTTP2Memory> {
+    unsafe user.assumingMemoryBound(to: HTTP2Core.self).pointee.memory
 }
 
 /// The options of every session: manual windows, no memory of closed streams, flood limits.

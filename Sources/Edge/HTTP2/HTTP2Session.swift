@@ -16,7 +16,6 @@ import CNGHTTP2
 struct HTTP2Session: ~Copyable {
     private let core: Ref<HTTP2Core>
     private let handle: OpaquePointer
-    private let memory: Ref<HTTP2Memory>
     private static var resetType: UInt8 { 3 }
 
     /// A session with SETTINGS and the connection's window update ready to be written; nil when
@@ -25,9 +24,8 @@ struct HTTP2Session: ~Copyable {
         role: HTTP2Role, settings: HTTP2Settings, pool: Ref<BufferPool>, heads: Ref<HeadPool>,
         memory: Ref<HTTP2Memory>
     ) {
-        self.memory = memory
         core = .allocate(HTTP2Core(role: role, heads: heads, memory: memory))
-        var allocator = unsafe makeHTTP2Allocator(memory)
+        var allocator = unsafe makeHTTP2Allocator(core)
         var made: OpaquePointer?
         let user = unsafe UnsafeMutableRawPointer(core.pointer)
         let callbacks = unsafe memory[].callbacks
@@ -51,6 +49,12 @@ struct HTTP2Session: ~Copyable {
         unsafe nghttp2_session_del(handle)
         core[].abandon()
         core.destroy()
+    }
+
+    /// Goes on in another worker, whose thread calls this; only at rest: without streams, and with
+    /// every event taken.
+    func move(heads: Ref<HeadPool>, memory: Ref<HTTP2Memory>) {
+        core[].move(heads: heads, memory: memory)
     }
 
     private func submit(_ settings: HTTP2Settings, _ role: HTTP2Role) {
@@ -285,7 +289,7 @@ struct HTTP2Session: ~Copyable {
         // nghttp2 would accept a response to a stream that no longer exists and drop it later.
         guard unsafe nghttp2_session_find_stream(handle, stream) != nil else { return false }
         if let outlet, !attach(stream, outlet: outlet) { return false }
-        var list = HTTP2FieldList(memory)
+        var list = HTTP2FieldList(core[].memory)
         list.addStatus(head.status)
         list.addLines(head)
         if head.framing == .none, let announced = head.announcedLength {
@@ -306,7 +310,7 @@ struct HTTP2Session: ~Copyable {
     /// Sends a 1xx response ahead of the final one.
     mutating func submitInformational(_ stream: Int32, _ head: borrowing Head) {
         guard !core[].hasFailed, stream > 0 else { return }
-        var list = HTTP2FieldList(memory)
+        var list = HTTP2FieldList(core[].memory)
         list.addStatus(head.status)
         list.addLines(head)
         unsafe check(
@@ -348,7 +352,7 @@ struct HTTP2Session: ~Copyable {
         outlet: Ref<StreamOutlet>?
     ) -> Int32? {
         guard core[].openStreams < streamCapacity else { return nil }
-        var list = HTTP2FieldList(memory)
+        var list = HTTP2FieldList(core[].memory)
         list.add(":method", head.bytes(head.methodText))
         list.add(":scheme", Bytes(scheme))
         list.add(":authority", authority)

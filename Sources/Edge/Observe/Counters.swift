@@ -11,6 +11,7 @@ enum Counter: Int, CaseIterable, BitwiseCopyable, Sendable {
     case upstreamDials, upstreamDialFailures, upstreamReused, upstreamUnpooled
     case streamResetsReceived, streamResetsSent, upstreamResets, goawaysReceived, goawaysSent
     case resolverFailures
+    case upstreamHandovers, keyViolations
     case memoryCuts
     case reloadsSucceeded, reloadsFailed
     case accessLogLines, accessLogDropped, accessLogWriteErrors

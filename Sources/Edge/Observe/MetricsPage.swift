@@ -139,6 +139,13 @@ enum MetricsPage {
             "edge_upstream_reused_total", "Exchanges on a connection that had served before.",
             totals[.upstreamReused])
         page.counter(
+            "edge_upstream_handovers_total",
+            "Connections that one worker has taken over from another.", totals[.upstreamHandovers])
+        page.counter(
+            "edge_key_violations_total",
+            "Requests kept from a connection that was not opened for them: 0, or a defect.",
+            totals[.keyViolations])
+        page.counter(
             "edge_upstream_unpooled_total", "Exchanges served without a host client.",
             totals[.upstreamUnpooled])
         page.begin(

@@ -12,8 +12,10 @@ enum LearnedProtocol: UInt8, Sendable {
 struct HostRecord: ~Copyable {
     /// Connections open or being opened, over all workers.
     let connections = Atomic<Int>(0)
-    /// Those of them that wait for a request.
+    /// Those of them that rest: without an exchange, kept for the next.
     let idle = Atomic<Int>(0)
+    /// The worker in which a connection came to rest last.
+    let lastRested = Atomic<Int>(0)
     /// Exchanges that hold a connection.
     let inFlight = Atomic<Int>(0)
     /// Exchanges that wait for one.
@@ -61,6 +63,8 @@ final class HostClient: Sendable {
     let host: String
     /// False for one that began outside the registry's table, because that was full.
     let isPooled: Bool
+    /// Of what is dialled for this client.
+    let key: ConnectionKey
     let sessions = TLSClientSessions()
     // Safety: written here, freed in deinit; what it points at is atomics.
     nonisolated(unsafe) private let recordPointer: Ref<HostRecord>
@@ -69,8 +73,9 @@ final class HostClient: Sendable {
     private let nameCount: Int
     private let addresses = Mutex<[SocketAddress]>([])
 
-    init(identity: UpstreamIdentity, host: Bytes, isPooled: Bool) {
+    init(identity: UpstreamIdentity, host: Bytes, hasher: ByteHash, isPooled: Bool) {
         self.identity = identity
+        key = ConnectionKey(identity: identity.number, host: hasher.hash(host))
         self.host = host.string
         self.isPooled = isPooled
         unsafe recordPointer = .allocate(HostRecord())

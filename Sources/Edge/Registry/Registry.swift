@@ -43,6 +43,8 @@ final class Registry: Sendable {
     let unpooled = Atomic<UInt64>(0)
     let made = Atomic<UInt64>(0)
     private let maxConnections: Atomic<Int>
+    /// Of host names in keys.
+    let hasher = ByteHash(seed: SystemProcess.randomSeed())
     /// Tells the workers in a mask that a client was retired.
     private let onRetire: @Sendable (HostClient, UInt64) -> Void
 
@@ -94,17 +96,18 @@ final class Registry: Sendable {
         let client = table.withLock { table -> HostClient in
             if let place = table.clients[key], let known = table.ring[place] {
                 known.record[].workers.bitwiseOr(bit, ordering: .relaxed)
-                known.record[].lastUsed.store(now.nanoseconds / 1_000_000, ordering: .relaxed)
                 return known
             }
             if table.clients.count >= table.limits.maxHosts {
                 retired = Self.evict(&table, answered: false)
                 if retired == nil {
                     unpooled.wrappingAdd(1, ordering: .relaxed)
-                    return HostClient(identity: identity, host: host, isPooled: false)
+                    return HostClient(
+                        identity: identity, host: host, hasher: hasher, isPooled: false)
                 }
             }
-            let fresh = HostClient(identity: identity, host: host, isPooled: true)
+            let fresh = HostClient(
+                identity: identity, host: host, hasher: hasher, isPooled: true)
             fresh.record[].workers.store(bit, ordering: .relaxed)
             fresh.record[].lastUsed.store(now.nanoseconds / 1_000_000, ordering: .relaxed)
             Self.insert(fresh, key, into: &table)

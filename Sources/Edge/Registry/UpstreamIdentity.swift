@@ -13,6 +13,23 @@ struct UpstreamKey: Hashable, Sendable {
     var verifies: Bool = true
 }
 
+/// What a connection was opened for and what a request is to: the only ground for bringing the two
+/// together, compared before the first byte of every exchange.
+///
+/// The identity stands for scheme, port, protocols and all of TLS, `host` for the host's name, of
+/// which it is a hash under the process's seed.
+struct ConnectionKey: Equatable, BitwiseCopyable, Sendable {
+    var identity: UInt32
+    var host: UInt64
+
+    /// Belongs to nothing.
+    static let none = ConnectionKey(identity: 0, host: 0)
+
+    /// Where it stands in a table.
+    @inline(__always)
+    var hash: UInt64 { host ^ UInt64(identity) &* 0x9E37_79B9_7F4A_7C15 }
+}
+
 /// An interned `UpstreamKey`: equal keys are one object in the whole process, reloads included.
 final class UpstreamIdentity: Sendable {
     let number: UInt32

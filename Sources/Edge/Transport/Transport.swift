@@ -52,6 +52,12 @@ struct Transport: ~Copyable {
         wire[].output.removeAll()
     }
 
+    /// Goes on in another worker; nothing waits to be sent.
+    func move(to pool: Ref<BufferPool>) {
+        precondition(wire[].output.isEmpty)
+        wire[].output = ByteQueue(pool: pool)
+    }
+
     var descriptor: Int32 { wire[].descriptor }
 
     /// Ciphertext that the kernel has not taken.

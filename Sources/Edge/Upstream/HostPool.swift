@@ -10,11 +10,10 @@ import Synchronization
 /// Everything here belongs to one worker; what workers share is in `record`.
 struct HostPool: ~Copyable {
     let token: Token
-    let hash: UInt64
+    let key: ConnectionKey
     let client: HostClient
     /// `client.record`, without the reference counting of going through `client`.
     let record: Ref<HostRecord>
-    let identity: UInt32
     let isSecure: Bool
     let protocols: UpstreamProtocols
     let host: Bytes
@@ -44,18 +43,22 @@ struct HostPool: ~Copyable {
     var addresses: [SocketAddress] = []
     var nextAddress = 0
     var idleHead: Ref<UpstreamConnection>?
+    /// Connections at rest, of either version.
     var idleCount = 0
+    /// Another worker was asked for a connection that rests there, and has not answered yet.
+    var isBorrowing = false
+    /// Nobody had asked for the host for a while when somebody did last.
+    var isQuiet = false
     /// HTTP/2 connections with exchanges or waiting for some.
     var sharedHead: Ref<UpstreamConnection>?
     /// What made the last dial fail; told to the waiters when no other dial is left.
     var lastFailure = ErrorReason.none
 
-    init(token: Token, hash: UInt64, client: HostClient) {
+    init(token: Token, client: HostClient) {
         self.token = token
-        self.hash = hash
         self.client = client
+        key = client.key
         record = client.record
-        identity = client.identity.number
         isSecure = client.identity.key.isSecure
         protocols = client.identity.key.protocols
         host = client.hostBytes
@@ -67,7 +70,7 @@ struct HostPool: ~Copyable {
 
     /// Nothing of it is in use: it can go.
     var isUnused: Bool {
-        connections == 0 && exchanges == 0 && dialling == 0 && !isResolving
+        connections == 0 && exchanges == 0 && dialling == 0 && !isResolving && !isBorrowing
     }
 
     /// Whether a cleartext connection starts with HTTP/2 at once.
@@ -92,9 +95,7 @@ struct HostPool: ~Copyable {
         connection[].previousIdle = nil
         idleHead?[].previousIdle = connection
         idleHead = connection
-        idleCount += 1
         connection[].isIdle = true
-        record[].idle.wrappingAdd(1, ordering: .relaxed)
     }
 
     mutating func removeIdle(_ connection: Ref<UpstreamConnection>) {
@@ -106,8 +107,6 @@ struct HostPool: ~Copyable {
         connection[].nextIdle = nil
         connection[].previousIdle = nil
         connection[].isIdle = false
-        idleCount -= 1
-        record[].idle.wrappingSubtract(1, ordering: .relaxed)
     }
 
     // MARK: HTTP/2 connections
@@ -146,10 +145,8 @@ struct PoolTable: ~Copyable {
     private var buckets: UnsafeMutablePointer<Ref<HostPool>?>
     private var mask: UInt64 = 255
     private(set) var count = 0
-    private let hasher: ByteHash
 
-    init(seed: UInt64) {
-        hasher = ByteHash(seed: seed)
+    init() {
         unsafe buckets = .allocate(capacity: 256)
         unsafe buckets.initialize(repeating: nil, count: 256)
     }
@@ -157,17 +154,10 @@ struct PoolTable: ~Copyable {
     deinit { unsafe buckets.deallocate() }
 
     @inline(__always)
-    func hash(_ identity: UInt32, _ host: Bytes) -> UInt64 {
-        hasher.hash(host) ^ UInt64(identity) &* 0x9E37_79B9_7F4A_7C15
-    }
-
-    @inline(__always)
-    func find(_ hash: UInt64, _ identity: UInt32, _ host: Bytes) -> Ref<HostPool>? {
-        var next = unsafe buckets[Int(hash & mask)]
+    func find(_ key: ConnectionKey, _ host: Bytes) -> Ref<HostPool>? {
+        var next = unsafe buckets[Int(key.hash & mask)]
         while let pool = next {
-            if pool[].hash == hash, pool[].identity == identity, pool[].host.equals(host) {
-                return pool
-            }
+            if pool[].key == key, pool[].host.equals(host) { return pool }
             next = pool[].nextInChain
         }
         return nil
@@ -175,7 +165,7 @@ struct PoolTable: ~Copyable {
 
     mutating func insert(_ pool: Ref<HostPool>) {
         if count > Int(mask) { grow() }
-        let bucket = Int(pool[].hash & mask)
+        let bucket = Int(pool[].key.hash & mask)
         pool[].nextInChain = unsafe buckets[bucket]
         unsafe buckets[bucket] = pool
         count += 1
@@ -183,7 +173,7 @@ struct PoolTable: ~Copyable {
 
     /// Takes a pool out; false when it was not in (an unpooled one).
     mutating func remove(_ pool: Ref<HostPool>) {
-        let bucket = Int(pool[].hash & mask)
+        let bucket = Int(pool[].key.hash & mask)
         var previous: Ref<HostPool>?
         var next = unsafe buckets[bucket]
         while let current = next {
@@ -212,7 +202,7 @@ struct PoolTable: ~Copyable {
             var next = unsafe old[bucket]
             while let pool = next {
                 next = pool[].nextInChain
-                let place = Int(pool[].hash & mask)
+                let place = Int(pool[].key.hash & mask)
                 pool[].nextInChain = unsafe buckets[place]
                 unsafe buckets[place] = pool
             }

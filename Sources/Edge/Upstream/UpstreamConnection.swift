@@ -16,6 +16,17 @@ enum UpstreamReading: UInt8 {
     case tunnel
 }
 
+/// What a connection takes along when it goes from one worker to another.
+struct UpstreamHistory: BitwiseCopyable {
+    let dialledAt: Instant
+    /// When it could carry its first exchange: connected, TLS done, HTTP/2 settings known.
+    var readyAt: Instant
+    /// How long it may rest.
+    var keepalive = Duration.seconds(60)
+    /// Exchanges begun on it so far.
+    var served: UInt64 = 0
+}
+
 /// State of one upstream connection; lives in its worker's slab.
 ///
 ///     dialling ─► handshaking (https) ─► settling (h2) ─► ready ─► closed
@@ -24,6 +35,8 @@ enum UpstreamReading: UInt8 {
 struct UpstreamConnection: ~Copyable {
     let token: Token
     let pool: Ref<HostPool>
+    /// What it was opened for, from the client that it was dialled for.
+    let key: ConnectionKey
     let address: SocketAddress
     /// `address` as text, written once for all exchanges.
     let addressText: AddressText
@@ -33,9 +46,7 @@ struct UpstreamConnection: ~Copyable {
     /// Plaintext from the host that could not be worked on yet: a partial head or chunk line.
     var input: ByteQueue
     var deadline = Deadline()
-    let dialledAt: Instant
-    /// When it could carry its first exchange: connected, TLS done, HTTP/2 settings known.
-    var readyAt: Instant
+    var history: UpstreamHistory
 
     var phase = UpstreamPhase.dialling
     var isHTTP2 = false
@@ -51,9 +62,9 @@ struct UpstreamConnection: ~Copyable {
     /// The response's side lets the connection serve again.
     var isPersistent = false
 
-    /// Exchanges begun on it so far.
-    var served: UInt64 = 0
     var idleSince = Instant.zero
+    /// Requests that the host had had when it began to rest beside others (`restPassed`).
+    var requestsAtRest: UInt64 = 0
     /// The peer's GOAWAY, its age or a drain: finish what runs, take nothing new.
     var isDraining = false
     /// The response's readers are behind; nothing is read until they catch up.
@@ -62,7 +73,6 @@ struct UpstreamConnection: ~Copyable {
     var isDirty = false
     var isReady = false
 
-    var keepalive = Duration.seconds(60)
     var handshakeTimeout = Duration.seconds(5)
     var dialUntil = Instant.never
     /// Offers nothing but HTTP/1.1: an Upgrade waits for it.
@@ -88,13 +98,13 @@ struct UpstreamConnection: ~Copyable {
     ) {
         self.token = token
         self.pool = pool
+        key = pool[].key
         self.address = address
         addressText = AddressText(address)
         transport = Transport(descriptor: descriptor, pool: buffers)
         output = ByteQueue(pool: buffers)
         input = ByteQueue(pool: buffers)
-        dialledAt = now
-        readyAt = now
+        history = UpstreamHistory(dialledAt: now, readyAt: now)
         session = nil
         nextIdle = nil
         previousIdle = nil

@@ -5,9 +5,8 @@ import Synchronization
 extension Worker {
     /// Sends an exchange's request over a connection.
     func attach(_ exchange: Ref<Exchange>, to upstream: Ref<UpstreamConnection>) {
+        guard exchange[].key == upstream[].key else { return keyViolated(exchange, upstream) }
         let pool = upstream[].pool
-        // The key of the pool is the only index for reuse; never send to another host.
-        precondition(exchange[].pool == pool, "an exchange met another host's connection")
         exchange[].attempts += 1
         exchange[].upstream = upstream
         exchange[].isInFlight = true
@@ -15,11 +14,12 @@ extension Worker {
         exchange[].dispatched = loop[].now
         exchange[].upstreamAddress = upstream[].addressText
         exchange[].bytesOutBefore = upstream[].transport.bytesOut
-        let isReused = upstream[].served > 0
+        let isReused = upstream[].history.served > 0
         exchange[].record.isReused = isReused
         exchange[].record.upstreamVersion = upstream[].isHTTP2 ? .http2 : .http11
-        exchange[].record.dial = isReused ? nil : upstream[].readyAt - upstream[].dialledAt
-        upstream[].served += 1
+        exchange[].record.dial =
+            isReused ? nil : upstream[].history.readyAt - upstream[].history.dialledAt
+        upstream[].history.served += 1
         pool[].inFlight += 1
         pool[].record[].inFlight.wrappingAdd(1, ordering: .relaxed)
         pool[].record[].requests.wrappingAdd(1, ordering: .relaxed)
@@ -35,6 +35,14 @@ extension Worker {
             sendHTTP1(exchange, upstream)
         }
         markDirty(upstream)
+    }
+
+    /// A connection was about to carry a request that it was not opened for: nothing is sent.
+    @inline(never)
+    private func keyViolated(_ exchange: Ref<Exchange>, _ upstream: Ref<UpstreamConnection>) {
+        counters.add(.keyViolations)
+        if upstream[].exchangeCount == 0 { closeUpstream(upstream, servesWaiters: false) }
+        fail(exchange, 500, .internalError, "the connection found for the request is not its own")
     }
 
     private func authority(_ exchange: Ref<Exchange>) -> Bytes {

@@ -4,24 +4,26 @@ import DequeModule
 import Synchronization
 
 extension Worker {
-    /// This worker's pool for a route and id, made now if need be.
-    func findPool(_ runtime: RouteRuntime, _ id: Bytes) -> Ref<HostPool>? {
+    /// This worker's pool for a route and id, made now if need be; the exchange gets its key.
+    func findPool(
+        _ runtime: RouteRuntime, _ id: Bytes, for exchange: Ref<Exchange>
+    ) -> Ref<HostPool>? {
         // The expanded host stands in the scratch of routing, whose bytes are no longer needed.
         let place = unsafe state[].routing.reserve(Limits.hostBytes + 64)
         let count = runtime.template.expandHost(id: id, into: place)
         let host = unsafe Bytes(place, count: count)
         defer { state[].routing.releaseUnused() }
-        let hash = table[].hash(runtime.identityNumber, host)
-        if let pool = table[].find(hash, runtime.identityNumber, host) { return pool }
-        return makePool(runtime.identity, hash, host)
+        let key = ConnectionKey(
+            identity: runtime.identityNumber, host: registry.hasher.hash(host))
+        exchange[].key = key
+        if let pool = table[].find(key, host) { return pool }
+        return makePool(runtime.identity, host)
     }
 
     @inline(never)
-    private func makePool(
-        _ identity: UpstreamIdentity, _ hash: UInt64, _ host: Bytes
-    ) -> Ref<HostPool>? {
+    private func makePool(_ identity: UpstreamIdentity, _ host: Bytes) -> Ref<HostPool>? {
         let client = registry.client(identity, host: host, worker: index, now: loop[].now)
-        let pool = pools[].insert { token in HostPool(token: token, hash: hash, client: client) }
+        let pool = pools[].insert { token in HostPool(token: token, client: client) }
         guard let pool else { return nil }
         counters.open(.hostClient)
         if client.isPooled {
@@ -36,7 +38,7 @@ extension Worker {
     /// A host that was served outside the registry has answered: from now on it is part of it.
     func adopt(_ pool: Ref<HostPool>) {
         guard !pool[].record[].isRetired.load(ordering: .relaxed),
-            table[].find(pool[].hash, pool[].identity, pool[].host) == nil,
+            table[].find(pool[].key, pool[].host) == nil,
             registry.adopt(pool[].client, worker: index)
         else { return }
         table[].insert(pool)
@@ -45,8 +47,10 @@ extension Worker {
 
     /// Gives an exchange a connection: one that has room, one that rests, or a place in the queue.
     func connect(_ exchange: Ref<Exchange>, _ pool: Ref<HostPool>) {
-        pool[].record[].lastUsed.store(
-            loop[].now.nanoseconds / 1_000_000, ordering: .relaxed)
+        let now = loop[].now.nanoseconds / 1_000_000
+        let before = pool[].record[].lastUsed.load(ordering: .relaxed)
+        pool[].isQuiet = now &- before >= Limits.quietGap.milliseconds
+        pool[].record[].lastUsed.store(now, ordering: .relaxed)
         if exchange[].wantsUpgrade, !pool[].protocols.contains(.http1) {
             // A proxy may ignore Upgrade (RFC 9110 §7.8); these hosts do not speak what has it.
             exchange[].wantsUpgrade = false
@@ -132,8 +136,8 @@ extension Worker {
     ) -> Duration {
         let began = exchange[].waitBegan
         let waited = loop[].now - began
-        guard connection[].served == 0 else { return waited }
-        let dialled = connection[].readyAt - max(began, connection[].dialledAt)
+        guard connection[].history.served == 0 else { return waited }
+        let dialled = connection[].history.readyAt - max(began, connection[].history.dialledAt)
         return Duration(nanoseconds: max(0, waited.nanoseconds - max(0, dialled.nanoseconds)))
     }
 
@@ -180,8 +184,6 @@ extension Worker {
 
     /// This worker's pool for a host that another thread speaks of.
     func pool(of client: HostClient) -> Ref<HostPool>? {
-        let number = client.identity.number
-        return table[].find(
-            table[].hash(number, client.hostBytes), number, client.hostBytes)
+        table[].find(client.key, client.hostBytes)
     }
 }

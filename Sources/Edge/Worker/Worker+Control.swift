@@ -1,5 +1,7 @@
 // What the control plane asks of a worker: new configurations, counts, and the end.
 
+import DequeModule
+
 extension Worker {
     func receive(_ message: WorkerMessage) {
         switch message {
@@ -8,6 +10,10 @@ extension Worker {
         case .resolved: resolver[].delivered()
         case .retired(let client): hostRetired(client)
         case .capacity(let client): capacityFreed(client)
+        case .lend(let client, let borrower, let unable):
+            lend(client, to: borrower, unable: unable)
+        case .lent(let handover, let pool): takeOver(handover, pool)
+        case .notLent(let pool): borrowFailed(pool)
         case .yield(let client): yieldConnection(client)
         case .reclaim(let worker): reclaim(for: worker)
         case .room: serveStarved()
@@ -124,6 +130,8 @@ extension Worker {
         exchanges[].reap()
         endPools()
         resolver[].shutDown()
+        // A connection may be on its way to a worker that has just had its last client.
+        for message in mailbox.close() { decline(message) }
         publishCounts()
         state[].hasEnded = true
     }

@@ -8,13 +8,19 @@ extension Worker {
     func dialForWaiters(_ pool: Ref<HostPool>) {
         guard pool[].waiting > 0 else { return }
         // Of a host that may multiplex, the first connection decides for all.
-        if pool[].mayMultiplex, pool[].waitingForUpgrade == 0, pool[].dialling > 0 { return }
-        guard pool[].dialling < pool[].waiting, hasAddresses(pool) else { return }
+        if pool[].mayMultiplex, pool[].waitingForUpgrade == 0,
+            pool[].dialling > 0 || pool[].isBorrowing
+        {
+            return
+        }
+        if borrows(pool) { return }
+        let coming = pool[].isBorrowing ? 1 : 0
+        guard pool[].dialling + coming < pool[].waiting, hasAddresses(pool) else { return }
         let policy = waiterPolicy(pool)
         if pool[].waitingForUpgrade == 0, pool[].sharedWithCapacity() != nil { return }
         // No connection for those that the bound of exchanges would keep from using it.
         let room = policy.maxInFlight - pool[].record[].inFlight.load(ordering: .relaxed)
-        let wanted = min(pool[].waiting, room)
+        let wanted = min(pool[].waiting, room) - coming
         while pool[].dialling < wanted {
             let start = pool[].nextAddress
             pool[].nextAddress = (start + 1) % max(pool[].addresses.count, 1)
@@ -138,7 +144,7 @@ extension Worker {
         pool[].connections += 1
         connection[].addressIndex = index
         connection[].addressesLeft = left
-        connection[].keepalive = policy.keepalive
+        connection[].history.keepalive = policy.keepalive
         connection[].handshakeTimeout = policy.handshakeTimeout
         connection[].dialUntil = now + policy.dialTimeout
         connection[].forcesHTTP1 = pool[].waitingForUpgrade > 0

@@ -93,7 +93,7 @@ extension Worker {
                 return refuse(
                     exchange, 400, .requestError, "a field name contains an underscore")
             }
-            guard let pool = findPool(runtime, head[].bytes(exchange[].id)) else {
+            guard let pool = findPool(runtime, head[].bytes(exchange[].id), for: exchange) else {
                 return refuse(
                     exchange, 503, .connectionLimitReached, "no room for another upstream host")
             }

@@ -10,9 +10,7 @@ extension Worker {
         pool[].pushIdle(connection)
         addIdle(connection)
         if connection[].output.isEmpty { connection[].transport.tls?.releaseBuffers() }
-        loop[].timers.set(
-            &connection[].deadline, connection[].token,
-            at: loop[].now + connection[].keepalive)
+        armRest(connection)
     }
 
     func takeIdle(_ connection: Ref<UpstreamConnection>) {
@@ -25,6 +23,10 @@ extension Worker {
     func addIdle(_ connection: Ref<UpstreamConnection>) {
         guard !connection[].isListed else { return }
         connection[].isListed = true
+        let pool = connection[].pool
+        pool[].idleCount += 1
+        pool[].record[].idle.wrappingAdd(1, ordering: .relaxed)
+        pool[].record[].lastRested.store(index, ordering: .relaxed)
         connection[].nextUsed = state[].newestIdle
         connection[].previousUsed = nil
         state[].newestIdle?[].previousUsed = connection
@@ -34,7 +36,14 @@ extension Worker {
 
     func removeIdle(_ connection: Ref<UpstreamConnection>) {
         guard connection[].isListed else { return }
+        connection[].pool[].record[].idle.wrappingSubtract(1, ordering: .relaxed)
+        unlist(connection)
+    }
+
+    private func unlist(_ connection: Ref<UpstreamConnection>) {
         connection[].isListed = false
+        let pool = connection[].pool
+        pool[].idleCount -= 1
         let next = connection[].nextUsed
         let previous = connection[].previousUsed
         if let next { next[].previousUsed = previous } else { state[].oldestIdle = previous }
@@ -47,8 +56,7 @@ extension Worker {
     func armSharedIdle(_ upstream: Ref<UpstreamConnection>) {
         upstream[].idleSince = loop[].now
         addIdle(upstream)
-        loop[].timers.set(
-            &upstream[].deadline, upstream[].token, at: loop[].now + upstream[].keepalive)
+        armRest(upstream)
         roomFreed()
     }
 
@@ -64,5 +72,47 @@ extension Worker {
         } else {
             armSharedIdle(upstream)
         }
+    }
+
+    // MARK: how long
+
+    /// Sets when a connection that has come to rest has rested long enough.
+    private func armRest(_ connection: Ref<UpstreamConnection>) {
+        let pool = connection[].pool
+        var rest = connection[].history.keepalive
+        if pool[].record[].idle.load(ordering: .relaxed) > pool[].idleCount {
+            // Others rest in other workers: of a quiet host one worker's are enough.
+            rest = min(rest, Limits.surplusRest)
+            connection[].requestsAtRest = pool[].record[].requests.load(ordering: .relaxed)
+        }
+        loop[].timers.set(
+            &connection[].deadline, connection[].token, at: connection[].idleSince + rest)
+    }
+
+    /// A connection has rested for a while: too long, or more of them rest than its host needs.
+    func restPassed(_ connection: Ref<UpstreamConnection>) {
+        let pool = connection[].pool
+        let until = connection[].idleSince + connection[].history.keepalive
+        guard until > loop[].now else { return closeUpstream(connection) }
+        let requests = pool[].record[].requests.load(ordering: .relaxed)
+        let isQuiet = requests &- connection[].requestsAtRest < Limits.surplusRequests
+        if isQuiet, givesUpSurplus(connection) { return closeUpstream(connection) }
+        connection[].requestsAtRest = requests
+        loop[].timers.set(
+            &connection[].deadline, connection[].token,
+            at: min(until, loop[].now + Limits.surplusRest))
+    }
+
+    /// Takes a connection off the count of those that rest, if others do in other workers: of those
+    /// who try at the same time, one fails.
+    private func givesUpSurplus(_ connection: Ref<UpstreamConnection>) -> Bool {
+        let pool = connection[].pool
+        let resting = pool[].record[].idle.wrappingSubtract(1, ordering: .relaxed).oldValue
+        guard resting > pool[].idleCount else {
+            pool[].record[].idle.wrappingAdd(1, ordering: .relaxed)
+            return false
+        }
+        unlist(connection)
+        return true
     }
 }

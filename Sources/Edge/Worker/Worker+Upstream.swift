@@ -93,7 +93,7 @@ extension Worker {
             return
         }
         upstream[].phase = .ready
-        upstream[].readyAt = loop[].now
+        upstream[].history.readyAt = loop[].now
         pool[].dialling -= 1
         // A dial that was overtaken by another one is of use to the next request.
         putIdle(upstream)
@@ -106,7 +106,7 @@ extension Worker {
         let pool = upstream[].pool
         guard upstream[].phase == .settling else { return serveWaiters(pool) }
         upstream[].phase = .ready
-        upstream[].readyAt = loop[].now
+        upstream[].history.readyAt = loop[].now
         pool[].dialling -= 1
         loop[].timers.clear(&upstream[].deadline)
         pool[].addShared(upstream)
@@ -137,7 +137,7 @@ extension Worker {
             counters.timeout(.upstreamHandshake)
             dialFailed(upstream, .connectionTimeout)
         case .ready:
-            if upstream[].exchangeCount == 0 { closeUpstream(upstream) }
+            if upstream[].exchangeCount == 0 { restPassed(upstream) }
         case .closed: break
         }
     }

@@ -15,6 +15,13 @@ enum WorkerMessage: Sendable {
     case retired(HostClient)
     /// A connection to a host that this worker had waiters for was given up elsewhere.
     case capacity(HostClient)
+    /// Another worker needs a connection to this host: hand over one that rests. The mask says who
+    /// has none.
+    case lend(HostClient, to: Borrower, unable: UInt64)
+    /// Here is the connection that this worker's pool has asked for.
+    case lent(Handover, to: Token)
+    /// No connection rests any more.
+    case notLent(to: Token)
     /// Another worker needs a connection to this host, which has its most: close one that rests.
     case yield(HostClient)
     /// Another worker needs a connection while all of the process are taken: close one that rests.
@@ -92,7 +99,7 @@ final class Worker {
         upstreams = .allocate(Slab(kind: .upstream, capacity: Worker.slots))
         exchanges = .allocate(Slab(kind: .exchange, capacity: 1 << 20))
         pools = .allocate(Slab(kind: .pool, capacity: Worker.slots))
-        table = .allocate(PoolTable(seed: SystemProcess.randomSeed()))
+        table = .allocate(PoolTable())
         http2 = .allocate(HTTP2Memory())
         resolver = .allocate(try Resolver(cache: seed.names, worker: seed.index, loop: loop))
         registry = seed.registry
