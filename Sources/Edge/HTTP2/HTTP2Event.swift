@@ -44,8 +44,6 @@ struct HTTP2EventQueue: ~Copyable {
     private var memory: Ref<HTTP2Memory>
     private var first: UnsafeMutablePointer<Chunk>?
     private var last: UnsafeMutablePointer<Chunk>?
-    /// An event was dropped because memory was short: the connection cannot go on.
-    private(set) var hasLost = false
 
     init(memory: Ref<HTTP2Memory>) {
         self.memory = memory
@@ -74,7 +72,8 @@ struct HTTP2EventQueue: ~Copyable {
         unsafe UnsafeMutableRawPointer(chunk + 1).assumingMemoryBound(to: HTTP2Event.self) + index
     }
 
-    /// Adds an event at the end; false when it was dropped (`hasLost`).
+    /// Adds an event at the end; false when it was dropped, after which the session ends: its
+    /// memory `isExhausted`.
     @inline(__always)
     @discardableResult
     mutating func append(_ event: HTTP2Event) -> Bool {
@@ -92,10 +91,7 @@ struct HTTP2EventQueue: ~Copyable {
     }
 
     private mutating func addChunk() -> UnsafeMutablePointer<Chunk>? {
-        guard let block = unsafe memory[].take(Self.chunkBytes) else {
-            hasLost = true
-            return nil
-        }
+        guard let block = unsafe memory[].take(Self.chunkBytes) else { return nil }
         let chunk = unsafe block.bindMemory(to: Chunk.self, capacity: 1)
         unsafe chunk.initialize(to: Chunk(next: nil, read: 0, written: 0))
         if let last = unsafe last { unsafe last.pointee.next = chunk } else { unsafe first = chunk }

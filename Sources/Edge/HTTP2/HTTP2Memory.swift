@@ -10,6 +10,8 @@ import Glibc
 @safe
 struct HTTP2Memory: ~Copyable {
     private static let headerBytes = 16
+    /// Where in its header a block that is withheld names the next one.
+    private static let linkOffset = 8
     private static let classes = 16
     private static let largest = 4096
 
@@ -19,6 +21,10 @@ struct HTTP2Memory: ~Copyable {
     private(set) var bytesInUse = 0
     private(set) var bytesFree = 0
     private var free: [16 of UnsafeMutableRawPointer?] = unsafe .init(repeating: nil)
+    /// A block was wanted in vain: the session under way has to end, and then calls `recover`.
+    private(set) var isExhausted = false
+    /// Blocks given back since then, as they were.
+    private var withheld: UnsafeMutableRawPointer?
 
     let callbacks: OpaquePointer
     let options: OpaquePointer
@@ -30,6 +36,7 @@ struct HTTP2Memory: ~Copyable {
     static let fieldCapacity = FieldTable.capacity + 8
 
     init() {
+        unsafe withheld = nil
         unsafe callbacks = makeHTTP2Callbacks()
         unsafe options = makeHTTP2Options()
         unsafe fields = .allocate(capacity: Self.fieldCapacity)
@@ -66,7 +73,8 @@ struct HTTP2Memory: ~Copyable {
         return sizeClass & 1 == 0 ? base : base + base / 2
     }
 
-    /// A block of at least `count` octets, uninitialised; nil when the system has none.
+    /// A block of at least `count` octets, uninitialised; nil when the system has none, and what is
+    /// given back is then withheld until `recover`.
     mutating func take(_ count: Int) -> UnsafeMutableRawPointer? {
         let wanted = count + Self.headerBytes
         var size = wanted
@@ -81,7 +89,10 @@ struct HTTP2Memory: ~Copyable {
                 return unsafe block + Self.headerBytes
             }
         }
-        guard let block = unsafe malloc(size) else { return nil }
+        guard let block = unsafe malloc(size) else {
+            isExhausted = true
+            return nil
+        }
         unsafe block.storeBytes(of: size, as: Int.self)
         bytesInUse &+= size
         return unsafe block + Self.headerBytes
@@ -90,6 +101,7 @@ struct HTTP2Memory: ~Copyable {
     /// Takes a block back.
     mutating func give(_ pointer: UnsafeMutableRawPointer) {
         let block = unsafe pointer - Self.headerBytes
+        guard !isExhausted else { return unsafe withhold(block) }
         let size = unsafe block.load(as: Int.self)
         bytesInUse &-= size
         guard size <= Self.largest, bytesFree + size <= Limits.http2PooledBytes else {
@@ -99,6 +111,33 @@ struct HTTP2Memory: ~Copyable {
         let index = Self.sizeClass(size)
         unsafe block.storeBytes(of: free[index], as: UnsafeMutableRawPointer?.self)
         unsafe free[index] = block
+    }
+
+    /// Keeps a block from everybody, with its contents.
+    ///
+    /// Where memory is short, nghttp2 is not to be trusted with what it has freed: up to 1.52 a
+    /// DATA frame that found no room in its queue is freed and stays with its stream, at whose end
+    /// it is read and freed again. A size below zero tells that a block was given back before.
+    @inline(never)
+    private mutating func withhold(_ block: UnsafeMutableRawPointer) {
+        let size = unsafe block.load(as: Int.self)
+        guard size > 0 else { return }
+        unsafe block.storeBytes(of: -size, as: Int.self)
+        unsafe block.storeBytes(
+            of: withheld, toByteOffset: Self.linkOffset, as: UnsafeMutableRawPointer?.self)
+        unsafe withheld = block
+    }
+
+    /// Takes back what was withheld: the session that lacked a block is gone.
+    mutating func recover() {
+        isExhausted = false
+        while let block = unsafe withheld {
+            unsafe withheld = block.load(
+                fromByteOffset: Self.linkOffset, as: UnsafeMutableRawPointer?.self)
+            let size = unsafe -block.load(as: Int.self)
+            unsafe block.storeBytes(of: size, as: Int.self)
+            unsafe give(block + Self.headerBytes)
+        }
     }
 
     /// A block of `count` octets with the contents of `pointer`'s, which ends.

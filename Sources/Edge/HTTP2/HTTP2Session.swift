@@ -38,6 +38,7 @@ struct HTTP2Session: ~Copyable {
                 unsafe nghttp2_session_client_new3(&made, callbacks, user, options, &allocator)
             }
         guard code == 0, let handle = unsafe made else {
+            memory[].recover()
             core.destroy()
             return nil
         }
@@ -46,7 +47,7 @@ struct HTTP2Session: ~Copyable {
     }
 
     deinit {
-        unsafe nghttp2_session_del(handle)
+        end()
         core[].abandon()
         core.destroy()
     }
@@ -70,20 +71,33 @@ struct HTTP2Session: ~Copyable {
             entry(NGHTTP2_SETTINGS_ENABLE_CONNECT_PROTOCOL, 1),
         ]
         let count = isServer && settings.enableConnectProtocol ? 5 : 4
-        unsafe entries.span.withUnsafeBufferPointer { buffer in
-            _ = unsafe check(nghttp2_submit_settings(handle, noFlags, buffer.baseAddress, count))
+        let code = unsafe entries.span.withUnsafeBufferPointer { buffer in
+            unsafe nghttp2_submit_settings(handle, noFlags, buffer.baseAddress, count)
         }
+        guard check(code) == 0 else { return }
         let window = Int32(min(settings.connectionWindow, 0x7FFF_FFFF))
         unsafe check(nghttp2_session_set_local_window_size(handle, noFlags, 0, window))
     }
 
-    /// After a fatal error, want of memory above all, nghttp2 must not be called any more; the
-    /// session is then finished.
+    /// What a call of nghttp2 came to; the session has ended if that is a fatal error.
+    ///
+    /// A block that was missing is one, even where a callback or nghttp2 did without.
     @inline(__always)
     @discardableResult
     private func check(_ code: Int32) -> Int32 {
-        if code < 0, nghttp2_is_fatal(code) != 0 { core[].hasFailed = true }
+        let code = core[].memory[].isExhausted ? NGHTTP2_ERR_NOMEM.rawValue : code
+        if code < 0, nghttp2_is_fatal(code) != 0 { end() }
         return code
+    }
+
+    /// Frees what nghttp2 holds, which must not be called any more.
+    ///
+    /// After a fatal error that is at once: until then its memory may be withholding blocks.
+    private func end() {
+        guard !core[].hasFailed else { return }
+        core[].hasFailed = true
+        unsafe nghttp2_session_del(handle)
+        core[].memory[].recover()
     }
 
     private func entry(_ name: nghttp2_settings_id, _ value: UInt32) -> nghttp2_settings_entry {
@@ -103,9 +117,7 @@ struct HTTP2Session: ~Copyable {
         if endsFlood() { return }
         core[].arrived = 0
         core[].cancelled = 0
-        let taken = unsafe receiveFrames(handle, core, input)
-        if taken < 0 { throw fail(Int32(truncatingIfNeeded: taken)) }
-        if core[].events.hasLost { throw fail(NGHTTP2_ERR_NOMEM.rawValue) }
+        try settle(unsafe receiveFrames(handle, core, input))
         core[].meter.endRead(underWay: core[].frames.isWithinFrame)
         let arrived = core[].arrived
         if arrived > 0 { unsafe check(nghttp2_session_consume_connection(handle, arrived)) }
@@ -132,12 +144,16 @@ struct HTTP2Session: ~Copyable {
     /// The peer owes the rest of its preface, of a frame or of a head.
     var awaitsRest: Bool { core[].meter.awaitsRest || core[].frames.awaitsRest }
 
-    private func fail(_ code: Int32) -> HTTP2Failure {
-        core[].hasFailed = true
+    /// Throws what ended the session, if anything did.
+    @inline(__always)
+    private func settle(_ outcome: Int) throws(HTTP2Failure) {
+        let code = check(Int32(truncatingIfNeeded: outcome))
+        guard code < 0 else { return }
+        end()
         if code == NGHTTP2_ERR_FLOODED.rawValue {
             core[].meter.budget.note(.unreadAcknowledgements)
         }
-        return HTTP2Failure(code: code)
+        throw HTTP2Failure(code: code)
     }
 
     /// The oldest event not yet taken; nil when there is none.
@@ -159,7 +175,8 @@ struct HTTP2Session: ~Copyable {
     @inline(__always)
     private func nextOfLivingStream() -> HTTP2Event? {
         while let event = core[].events.next() {
-            guard core[].cancelled != 0, case .head(let stream, _, let head, _) = event,
+            guard core[].cancelled != 0, !core[].hasFailed,
+                case .head(let stream, _, let head, _) = event,
                 unsafe nghttp2_session_get_stream_user_data(handle, stream) == nil
             else { return event }
             core[].heads[].give(head)
@@ -203,8 +220,7 @@ struct HTTP2Session: ~Copyable {
             }
             unsafe core[].output = nil
         }
-        if failure < 0 { throw fail(Int32(truncatingIfNeeded: failure)) }
-        if core[].events.hasLost { throw fail(NGHTTP2_ERR_NOMEM.rawValue) }
+        try settle(failure)
         let isFlood = endsFlood()
         return (out.count >= most || isFlood) && wantsWrite
     }

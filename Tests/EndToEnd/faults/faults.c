@@ -358,16 +358,19 @@ static struct memory given;
 
 static int lacks_memory(void) { return is_armed_for(HTTP2_MALLOC, HTTP2); }
 
+// More than there can be: the proxy's allocator has to meet the want itself.
+static const size_t too_much = PTRDIFF_MAX / 2;
+
 static void *wrapped_malloc(size_t size, void *user) {
-  return lacks_memory() ? NULL : given.malloc(size, user);
+  return given.malloc(lacks_memory() ? too_much : size, user);
 }
 
 static void *wrapped_calloc(size_t count, size_t size, void *user) {
-  return lacks_memory() ? NULL : given.calloc(count, size, user);
+  return lacks_memory() ? given.calloc(1, too_much, user) : given.calloc(count, size, user);
 }
 
 static void *wrapped_realloc(void *old, size_t size, void *user) {
-  return lacks_memory() ? NULL : given.realloc(old, size, user);
+  return given.realloc(old, lacks_memory() ? too_much : size, user);
 }
 
 static struct memory wrapped(const struct memory *memory) {
