@@ -1,6 +1,7 @@
 """Each system call of the proxy fails once: the client sees it or does not, and nothing is left."""
 
 import errno
+import signal
 import socket
 import threading
 
@@ -229,3 +230,13 @@ def test_without_memory_a_connection_ends_not_the_process(ground, whose, scenari
     # nghttp2 asks a hundred times, and each of them is another state to give up in.
     dense = 400 if whose == "nghttp2" else 40
     assert ground.walk(call, E.ENOMEM, scenario, (caller,), dense=dense, growth=1.08)
+
+
+def test_a_failure_tells_how_the_proxy_died(edges, configuration):
+    edge = edges(configuration(1))
+    edge.expected_exit = -signal.SIGKILL
+    edge.send(signal.SIGKILL)
+    with pytest.raises(AssertionError) as failure:
+        until(lambda: edge.registry() is None, 10, "a failure")
+    assert "died of SIGKILL" in str(failure.value)
+    assert f"ready pid={edge.pid}" in str(failure.value)

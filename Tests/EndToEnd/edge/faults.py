@@ -107,8 +107,9 @@ def walk(faults, call, code, scenario, check, callers=("proxy",), dense=16, grow
         try:
             check()
         except Exception as problem:
+            kind = type(problem).__name__
             raise AssertionError(
-                f"after {call} {number} {name(code)}: {problem!r}") from problem
+                f"after {call} {number} {name(code)}: {kind}: {problem}") from problem
         if not fired:
             return steps
         steps += 1

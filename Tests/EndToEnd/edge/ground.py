@@ -53,17 +53,19 @@ class Ground:
 
     def check(self):
         """Nothing is under way, nothing has leaked, and others are served."""
-        assert self.edge.process.poll() is None, self.edge.control_log()[-3000:]
-        self.check_good()
-        until(lambda: self.rest() == self.base, 6,
-              lambda: f"at rest with {self.base} descriptors: {self.edge.registry()}")
+        self.edge.assert_alive()
+        with self.edge.blamed():
+            self.check_good()
+            until(lambda: self.rest() == self.base, 6,
+                  lambda: f"at rest with {self.base} descriptors: {self.edge.registry()}")
 
     def walk(self, call, code, scenario, callers=("proxy", "dns"), **options):
         """Walks through a scenario; what must go unnoticed is answered, whatever else is judged."""
         must_answer = call in HARMLESS or code in UNNOTICED and call != "connect"
 
         def perform():
-            outcomes = scenario(self.edge)
+            with self.edge.blamed():
+                outcomes = scenario(self.edge)
             assert not must_answer or outcomes == ["answered"] * len(outcomes), outcomes
         steps = walk(self.faults, call, code, perform, self.check, callers, **options)
         faulty.record(f"{scenario.__name__} {call} {faulty.name(code)} {steps}")

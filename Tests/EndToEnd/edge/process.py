@@ -1,5 +1,6 @@
 """The proxy as a process: started, reloaded, drained, and looked into."""
 
+import contextlib
 import http.client
 import json
 import os
@@ -16,6 +17,12 @@ from .waiting import until
 
 PROJECT = Path(__file__).resolve().parents[3]
 BINARY = Path(os.environ.get("EDGE_PROXY") or PROJECT / ".build/release/edge-proxy")
+# What a sanitizer, Swift's runtime or the C library begins its report of a crash with.
+CRASH = re.compile(r"^.*(ERROR: \w+Sanitizer|WARNING: ThreadSanitizer|Fatal error|"
+                   r"\*\*\* Signal|free\(\)|malloc\(\)|double free|corrupt|Assertion .* failed).*$",
+                   re.M)
+# Characters of a log in the report of a failure.
+SHOWN = 4000
 
 
 def run(*arguments, timeout=20, **options):
@@ -54,8 +61,7 @@ class Edge:
             preexec_fn=limit if descriptors else None)
         until(lambda: self.ready_path.exists() or self.process.poll() is not None, start_seconds,
               lambda: f"ready; its log:\n{self.control_log()}")
-        assert self.process.poll() is None, (
-            f"exited with {self.process.returncode} at the start:\n{self.control_log()}")
+        self.assert_alive()
         ready = json.loads(self.ready_path.read_text())
         assert ready["pid"] == self.process.pid
         self.pid = ready["pid"]
@@ -114,12 +120,44 @@ class Edge:
                 f"still running {seconds} s after SIGTERM:\n{self.control_log()[-3000:]}\n"
                 f"last registry: {self.last_registry}") from None
 
+    def assert_alive(self, within=0.0):
+        """Fails with how it ended and its log if it has, or does so within some seconds."""
+        try:
+            self.process.wait(within)
+        except subprocess.TimeoutExpired:
+            return
+        raise AssertionError(f"the proxy {self.fate()}\n{self.last_words()}")
+
+    @contextlib.contextmanager
+    def blamed(self):
+        """If the proxy has died, that is why what is done here fails, and what the failure says."""
+        try:
+            yield
+        except Exception:
+            # A process that crashes closes its connections before its parent can know.
+            if not self.leaving:
+                self.assert_alive(within=1)
+            raise
+
+    def fate(self):
+        """Its exit code, or the signal that ended it, in words."""
+        code = self.process.returncode
+        return f"exited with {code}" if code >= 0 else f"died of {signal.Signals(-code).name}"
+
+    def last_words(self):
+        """Where and how a crash or a sanitizer began to speak, and the end of its log."""
+        log = self.control_log()
+        begun = CRASH.search(log)
+        if not begun or len(log) - begun.start() <= SHOWN:
+            return log[-SHOWN:]
+        return f"{log[begun.start():][:SHOWN]}\n…\n{log[-SHOWN // 4:]}"
+
     def finish(self):
         """The end of a test: drained in time, and the exit code the test expects."""
         code = self.terminate()
         self._control.close()
         assert code == self.expected_exit, (
-            f"exit code {code}, not {self.expected_exit}:\n{self.control_log()[-4000:]}\n"
+            f"the proxy {self.fate()}, not with {self.expected_exit}:\n{self.last_words()}\n"
             f"last registry: {json.dumps(self.last_registry, indent=1)}")
 
     def look(self):
@@ -132,7 +170,7 @@ class Edge:
     # What it says of itself.
 
     def ask(self, path, method="GET"):
-        """Status and body from the admin listener."""
+        """Status and body from the admin listener; tells of the end of a proxy that has died."""
         assert self.admin, "this proxy has no admin listener"
         if self.admin.startswith("unix:"):
             connection = http.client.HTTPConnection("localhost", timeout=10)
@@ -143,8 +181,9 @@ class Edge:
             host, port = self.admin.rsplit(":", 1)
             connection = http.client.HTTPConnection(host.strip("[]"), int(port), timeout=10)
         try:
-            connection.request(method, path)
-            response = connection.getresponse()
+            with self.blamed():
+                connection.request(method, path)
+                response = connection.getresponse()
             self.admin_fields = {n.lower(): v for n, v in response.getheaders()}
             return response.status, response.read().decode()
         finally:
