@@ -102,8 +102,8 @@ struct Exchange: ~Copyable {
     var isResponsePaused = false
     /// The answer came before the request's end, which a client of HTTP/2 may still send.
     var isLingering = false
-    /// When either was paused last.
-    var pausedAt = Instant.zero
+    /// When the request was paused last.
+    var requestPausedAt = Instant.zero
     /// The client has ended its side of a tunnel before the host has taken all that it sent.
     var isTunnelEnding = false
     /// Bytes of the response that the client had taken when the deadline was last looked at.

@@ -244,7 +244,7 @@ extension Worker {
     private func pauseRequest(_ exchange: Ref<Exchange>) {
         guard !exchange[].isRequestPaused else { return }
         exchange[].isRequestPaused = true
-        exchange[].pausedAt = loop[].now
+        exchange[].requestPausedAt = loop[].now
         refreshDeadline(exchange)
         if exchange[].stream == 0, let front = fronts[].resolve(exchange[].front) {
             front[].isReadPaused = true

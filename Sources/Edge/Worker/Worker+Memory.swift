@@ -137,7 +137,7 @@ extension Worker {
     }
 
     private func isStalled(_ exchange: Ref<Exchange>) -> Bool {
-        if exchange[].isRequestPaused, loop[].now - exchange[].pausedAt > Limits.relief {
+        if exchange[].isRequestPaused, loop[].now - exchange[].requestPausedAt > Limits.relief {
             return true
         }
         // Of HTTP/1 clients the connection tells.

@@ -113,7 +113,6 @@ extension Worker {
     private func pauseResponse(_ exchange: Ref<Exchange>) {
         guard !exchange[].isResponsePaused else { return }
         exchange[].isResponsePaused = true
-        exchange[].pausedAt = loop[].now
         refreshDeadline(exchange)
         _ = hasProgressed(exchange)
         if let upstream = exchange[].upstream, !upstream[].isHTTP2 {

@@ -167,7 +167,7 @@ extension Worker {
         upstream[].output.append(bytes)
         markDirty(upstream)
         if upstream[].buffered > state[].highWater {
-            exchange[].pausedAt = loop[].now
+            exchange[].requestPausedAt = loop[].now
             exchange[].isRequestPaused = true
             front[].isReadPaused = true
         }
@@ -180,7 +180,6 @@ extension Worker {
         front[].output.append(bytes)
         markDirty(front)
         if front[].buffered > state[].highWater, let upstream = exchange[].upstream {
-            exchange[].pausedAt = loop[].now
             exchange[].isResponsePaused = true
             upstream[].isReadPaused = true
         }
