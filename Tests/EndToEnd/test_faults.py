@@ -232,6 +232,20 @@ def test_without_memory_a_connection_ends_not_the_process(ground, whose, scenari
     assert ground.walk(call, E.ENOMEM, scenario, (caller,), dense=dense, growth=1.08)
 
 
+@pytest.mark.parametrize("scenario", [http2, over_tls])
+def test_while_http2_finds_no_memory_its_connections_end(ground, scenario):
+    first, fired = 1, True
+    while fired:
+        ground.faults.arm("http2_malloc", first, E.ENOMEM, ("http2",), lasts=True)
+        with ground.edge.blamed():
+            scenario(ground.edge)
+        fired = ground.faults.disarm()
+        ground.check()
+        first += 1
+    assert first > 40
+    assert set(scenario(ground.edge)) == {"answered"}
+
+
 def test_a_failure_tells_how_the_proxy_died(edges, configuration):
     edge = edges(configuration(1))
     edge.expected_exit = -signal.SIGKILL
