@@ -213,6 +213,10 @@ enum MetricsPage {
         page.begin("edge_reload_total", .counter, "Reloads of configuration and certificates.")
         page.sample(totals[.reloadsSucceeded], [("result", "success")])
         page.sample(totals[.reloadsFailed], [("result", "failure")])
+        page.begin("edge_objects", .gauge, "Objects of reloads and of the registry, by kind.")
+        for kind in LiveObject.Kind.allCases {
+            page.sample(text: String(kind.count), [("kind", kind.name.description)])
+        }
         page.counter(
             "edge_access_log_lines_total", "Access log lines written.", totals[.accessLogLines])
         page.counter(

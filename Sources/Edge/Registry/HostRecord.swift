@@ -72,6 +72,7 @@ final class HostClient: Sendable {
     private let hostCount: Int
     private let nameCount: Int
     private let addresses = Mutex<[SocketAddress]>([])
+    private let life = LiveObject(.hostClient)
 
     init(identity: UpstreamIdentity, host: Bytes, hasher: ByteHash, isPooled: Bool) {
         self.identity = identity

@@ -98,8 +98,10 @@ final class Registry: Sendable {
                 known.record[].workers.bitwiseOr(bit, ordering: .relaxed)
                 return known
             }
-            if table.clients.count >= table.limits.maxHosts {
-                retired = Self.evict(&table, answered: false)
+            // A worker that has not heard of the reload yet asks for what is not kept any more.
+            let isWithdrawn = identity.isWithdrawn.load(ordering: .relaxed)
+            if isWithdrawn || table.clients.count >= table.limits.maxHosts {
+                if !isWithdrawn { retired = Self.evict(&table, answered: false) }
                 if retired == nil {
                     unpooled.wrappingAdd(1, ordering: .relaxed)
                     return HostClient(
@@ -129,7 +131,9 @@ final class Registry: Sendable {
         let key = HostKey(identity: client.identity.number, host: client.host)
         var retired: (HostClient, UInt64)?
         let isAdopted = table.withLock { table in
-            guard table.clients[key] == nil else { return false }
+            guard table.clients[key] == nil,
+                !client.identity.isWithdrawn.load(ordering: .relaxed)
+            else { return false }
             if table.clients.count >= table.limits.maxHosts {
                 retired = Self.evict(&table, answered: false) ?? Self.evict(&table, answered: true)
                 guard retired != nil else { return false }
@@ -200,6 +204,33 @@ final class Registry: Sendable {
                     client.record[].lastUsed.load(ordering: .relaxed) < bound
                 else { continue }
                 if let entry = Self.remove(place, from: &table) { retired.append(entry) }
+            }
+        }
+        for (client, workers) in retired { onRetire(client, workers) }
+    }
+
+    /// Forgets what the configuration in force does not lead to: keys, and hosts of other keys or
+    /// of templates that are gone.
+    ///
+    /// Their pools take nothing new, finish what runs, and close what rests. Reloads are the only
+    /// ones to call this, one after the other.
+    func keepOnly(_ identities: [UpstreamIdentity], where leads: (HostClient) -> Bool) {
+        let kept = Set(identities.map(\.number))
+        table.withLock { table in
+            for (key, identity) in table.identities where !kept.contains(identity.number) {
+                identity.isWithdrawn.store(true, ordering: .relaxed)
+                table.identities[key] = nil
+            }
+        }
+        // Outside the lock: this may be many hosts times many routes.
+        let leaving = snapshot().filter { !kept.contains($0.identity.number) || !leads($0) }
+        let retired = table.withLock { table in
+            leaving.compactMap { client -> (HostClient, UInt64)? in
+                let key = HostKey(identity: client.identity.number, host: client.host)
+                guard let place = table.clients[key], table.ring[place] === client else {
+                    return nil
+                }
+                return Self.remove(place, from: &table)
             }
         }
         for (client, workers) in retired { onRetire(client, workers) }

@@ -1,5 +1,7 @@
 // Everything besides the host that makes two upstream connections interchangeable.
 
+import Synchronization
+
 /// The part of a host client's key that configuration decides.
 struct UpstreamKey: Hashable, Sendable {
     var isSecure: Bool
@@ -31,10 +33,16 @@ struct ConnectionKey: Equatable, BitwiseCopyable, Sendable {
 }
 
 /// An interned `UpstreamKey`: equal keys are one object in the whole process, reloads included.
+///
+/// A key that no route has any more is forgotten: its identity is withdrawn, and one that comes
+/// back later gets another identity with a number of its own, so that it meets no old connection.
 final class UpstreamIdentity: Sendable {
     let number: UInt32
     let key: UpstreamKey
     let tls: TLSClientContext?
+    /// No route of the configuration in force has this key: nothing of it is kept.
+    let isWithdrawn = Atomic<Bool>(false)
+    private let life = LiveObject(.identity)
 
     init(number: UInt32, key: UpstreamKey, tls: TLSClientContext?) {
         self.number = number

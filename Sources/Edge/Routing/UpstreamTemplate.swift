@@ -65,6 +65,17 @@ struct UpstreamTemplate: BitwiseCopyable, Sendable {
         return hostCount + idCount
     }
 
+    /// Whether an id exists that makes this host of the template; its grammar is not asked.
+    func reaches(_ name: String) -> Bool {
+        let bytes = Array(name.utf8)
+        let suffixCount = hostCount - prefixCount
+        guard hasID ? bytes.count > hostCount : bytes.count == hostCount else { return false }
+        return (0..<prefixCount).allSatisfy { bytes[$0] == host[$0] }
+            && (0..<suffixCount).allSatisfy {
+                bytes[bytes.count - suffixCount + $0] == host[prefixCount + $0]
+            }
+    }
+
     /// The host as configured, with `{id}`; for logs and summaries.
     var hostText: String {
         let bytes = (0..<hostCount).map { host[$0] }

@@ -11,6 +11,7 @@ final class TLSClientContext: Sendable {
     // Safety: configured by `init` only; SSL_new on several threads is what an SSL_CTX is made for.
     nonisolated(unsafe) let base: OpaquePointer
     let verifies: Bool
+    private let life = LiveObject(.clientContext)
 
     /// Loads the roots.
     init(_ settings: TLSClientSettings) throws(TLSConfigurationError) {

@@ -11,6 +11,7 @@ final class ServerAttachment: Sendable {
     /// On the SSL_CTX that sessions begin with: where names lead to.
     let choices: CertificateChoices?
     fileprivate let keyLog: KeyLog?
+    private let life = LiveObject(.serverContext)
 
     fileprivate init(
         certificates: [LoadedNames], ticketKeys: TicketKeys, choices: CertificateChoices?,

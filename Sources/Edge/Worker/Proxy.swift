@@ -213,14 +213,22 @@ final class Proxy {
             }
             // From here on nothing can fail.
             commit(fresh, next, added, sink)
+            forgetWithdrawn()
             counters.control.add(.reloadsSucceeded)
             logger.info("reloaded", metadata: ["generation": "\(next.generation)"])
         } catch {
+            forgetWithdrawn()
             counters.control.add(.reloadsFailed)
             for line in error.description.split(separator: "\n") {
                 logger.error("reload refused: \(line)")
             }
         }
+    }
+
+    /// The registry knows what the snapshot in force leads to and nothing else: neither keys of
+    /// former ones nor those of a configuration that was refused.
+    private func forgetWithdrawn() {
+        registry.keepOnly(snapshot.runtimes.map(\.identity), where: snapshot.reaches)
     }
 
     private func loadAgain() throws(StartFailure) -> Configuration {

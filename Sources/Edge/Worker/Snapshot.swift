@@ -59,6 +59,7 @@ final class Snapshot: Sendable {
     let runtimes: [RouteRuntime]
     let listeners: [ListenerRuntime]
     let front: FrontPolicy
+    private let life = LiveObject(.snapshot)
 
     init(
         generation: Int, routes: RouteTable, runtimes: [RouteRuntime],
@@ -69,5 +70,13 @@ final class Snapshot: Sendable {
         self.runtimes = runtimes
         self.listeners = listeners
         self.front = front
+    }
+
+    /// Whether a request could lead to this host client.
+    func reaches(_ client: HostClient) -> Bool {
+        runtimes.contains { runtime in
+            runtime.identityNumber == client.identity.number
+                && runtime.template.reaches(client.host)
+        }
     }
 }

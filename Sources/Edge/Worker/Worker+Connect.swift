@@ -172,18 +172,27 @@ extension Worker {
 
     /// The registry let a host go.
     func hostRetired(_ client: HostClient) {
-        guard let pool = pool(of: client), pool[].client === client else { return }
+        guard let pool = pool(of: client) else { return }
         retireIfUnused(pool)
     }
 
     /// Another worker gave up a connection to a host that this one waits for.
     func capacityFreed(_ client: HostClient) {
-        guard let pool = pool(of: client) else { return }
+        guard let pool = pool(of: client) ?? retiredPool(of: client) else { return }
         serveWaiters(pool)
+    }
+
+    /// The pool of a host that has left the registry, and hence the table, while exchanges wait.
+    private func retiredPool(of client: HostClient) -> Ref<HostPool>? {
+        guard client.record[].isRetired.load(ordering: .relaxed) else { return nil }
+        var found: Ref<HostPool>?
+        pools[].forEach { if $0[].client === client, $0[].waiting > 0 { found = $0 } }
+        return found
     }
 
     /// This worker's pool for a host that another thread speaks of.
     func pool(of client: HostClient) -> Ref<HostPool>? {
-        table[].find(client.key, client.hostBytes)
+        let pool = table[].find(client.key, client.hostBytes)
+        return pool?[].client === client ? pool : nil
     }
 }
