@@ -39,6 +39,15 @@ final class Proxy {
         let failed = Atomic<Int>(0)
     }
 
+    /// Hands a seed over to a thread, which is not to keep the first snapshot to its end.
+    private final class Handover: Sendable {
+        private let seed: Mutex<WorkerSeed?>
+        init(_ seed: WorkerSeed) { self.seed = Mutex(seed) }
+
+        /// Makes the worker; the seed, and all it holds, is gone afterwards.
+        func worker() throws -> Worker? { try seed.withLock { $0.take() }.map(Worker.init) }
+    }
+
     /// Prepares everything and binds every listener; nothing is served yet.
     init(
         _ configuration: Configuration, demonstrates: Bool = false,
@@ -134,17 +143,18 @@ final class Proxy {
                     (listener: place, descriptor: $0.descriptors[index])
                 }
             }
-            let seed = WorkerSeed(
-                index: index, snapshot: snapshot, listening: listening, registry: registry,
-                names: names, mailbox: mailboxes[index], mailboxes: mailboxes,
-                counters: counters[index], log: log.ring(index), control: control)
+            let handover = Handover(
+                WorkerSeed(
+                    index: index, snapshot: snapshot, listening: listening, registry: registry,
+                    names: names, mailbox: mailboxes[index], mailboxes: mailboxes,
+                    counters: counters[index], log: log.ring(index), control: control))
             let outcome = outcome
             let logger = logger
             do throws(SystemFailure) {
                 threads.append(
                     try Thread(name: "worker-\(index)") {
                         do {
-                            let worker = try Worker(seed)
+                            guard let worker = try handover.worker() else { return }
                             worker.run()
                             outcome.cut.wrappingAdd(worker.state[].cut, ordering: .relaxed)
                             worker.destroy()

@@ -1,0 +1,27 @@
+"""Answers that a test holds back for as long as it wants."""
+
+import asyncio
+
+
+class Gate:
+    """A path of an upstream whose answers, the target as text, wait until the gate is opened."""
+
+    def __init__(self, upstream, path="/api/gate"):
+        self.upstream, self.path = upstream, path
+        self._event = asyncio.Event()
+        upstream.script[path] = self._answer
+
+    async def _answer(self, request, reply):
+        await request.read()
+        await self._event.wait()
+        body = request.target.encode()
+        await reply.head(200, length=len(body))
+        await reply.data(body)
+
+    @property
+    def waiting(self):
+        """Requests that have arrived here."""
+        return sum(1 for request in list(self.upstream.requests) if request.path == self.path)
+
+    def open(self):
+        self.upstream._loop.call_soon_threadsafe(self._event.set)
