@@ -68,6 +68,9 @@ WRONG = {
     "an unknown nested key": (GOOD.replace("upstream:", "upstrem:"), 7, 5, "upstream"),
     "a wrong type": (GOOD + "workers: many\n", 8, 10, "workers|number|integer"),
     "out of range": (GOOD + "workers: 0\n", 8, 10, "1"),
+    "a spread that is no time": (GOOD + "shutdown:\n  spread: 5\n", 9, 11, "duration|5s|unit"),
+    "a spread beyond the grace": (
+        GOOD + "shutdown:\n  grace: 10s\n  spread: 6s\n", 10, 11, "half of 'grace'"),
     "a bad duration": (GOOD + "timeouts:\n  head: 10\n", 9, 9, "duration|10s|unit"),
     "a negative duration": (GOOD + "timeouts:\n  head: -1s\n", 9, 9, "duration|negative|head"),
     "a bad address": (GOOD.replace("127.0.0.1:0", "127.0.0.1:99999"), 2, 14, "address|port"),

@@ -181,4 +181,6 @@ struct AdminSettings: Sendable {
 
 struct ShutdownSettings: Sendable {
     var grace: Duration
+    /// Over how long clients are told to leave.
+    var spread: Duration
 }

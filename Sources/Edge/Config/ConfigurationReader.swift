@@ -41,7 +41,7 @@ struct ConfigurationReader {
             let hostIdle = registry.duration("host_idle"),
             let logPath = log.text("path"),
             let format = log.choice("format").flatMap(AccessLogSettings.Format.init),
-            let grace = root.section("shutdown").duration("grace"),
+            let shutdown = shutdown(root.section("shutdown")),
             let level = root.choice("log_level").flatMap(LogLevel.init)
         else { return nil }
         return Configuration(
@@ -52,7 +52,22 @@ struct ConfigurationReader {
             limits: limits,
             trustedProxies: ranges,
             accessLog: .init(path: logPath == "off" ? nil : resolve(logPath), format: format),
-            admin: admin, shutdown: .init(grace: grace), logLevel: level)
+            admin: admin, shutdown: shutdown, logLevel: level)
+    }
+
+    private func shutdown(_ reader: SectionReader) -> ShutdownSettings? {
+        guard let grace = reader.duration("grace") else { return nil }
+        guard reader.isGiven("spread") else {
+            let quarter = Duration(nanoseconds: grace.nanoseconds / 4)
+            return ShutdownSettings(grace: grace, spread: min(.seconds(5), quarter))
+        }
+        guard let spread = reader.duration("spread") else { return nil }
+        if spread.nanoseconds > grace.nanoseconds / 2 {
+            problems.add(
+                reader.place(of: "spread"),
+                "spread: more than half of 'grace' leaves those told last no time to finish")
+        }
+        return ShutdownSettings(grace: grace, spread: spread)
     }
 
     private static func cores() -> Int {

@@ -307,7 +307,13 @@ extension ConfigurationSchema {
         [
             .init(
                 "grace", .duration(.zero...(.seconds(86_400))), .value("30s"),
-                "Time for exchanges to finish.")
+                "Time for exchanges to finish."),
+            .init(
+                "spread", .duration(.zero...(.seconds(43_200))),
+                .absent("5s, but no more than a quarter of `grace`"),
+                "Over how long clients are told to leave, so that they do not all connect to "
+                    + "another replica in one moment; at most half of `grace`. Up to 100 per "
+                    + "second and worker are not held back. 0s: all at once."),
         ])
 
     /// All sections, as the reference lists them.

@@ -42,6 +42,12 @@ enum Limits {
     /// How long a client that sends what nobody wants any more is listened to, so that no reset
     /// destroys the answer that it has yet to read.
     static let linger = Duration.seconds(2)
+    /// Clients that one worker of a draining process tells to leave per second, if `shutdown.spread`
+    /// does not ask for more: a handshake each is no burden to the replica that they go to.
+    static let departuresPerSecond: Int64 = 100
+    /// From being told to leave until an idle client has to have gone: a request that crossed the
+    /// notice is here by then.
+    static let departurePause = Duration.seconds(1)
     /// Growth of a worker's buffers within an iteration after which it looks at the memory.
     static let memoryAlarm = 1024 * 1024
     /// How long one side of an exchange may be behind while memory is used up.

@@ -53,6 +53,8 @@ struct FrontConnection: ~Copyable {
     var reading = FrontReading.head
     var decoder = HTTP1BodyDecoder(.none)
     var scanned = 0
+    /// The process drains and it is this client's turn: the next answer is the last.
+    var isLeaving = false
     /// Close once the output is sent.
     var closesAfterOutput = false
     /// The end of the output is not the end of the message: close without TLS's farewell.

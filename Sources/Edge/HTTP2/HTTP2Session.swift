@@ -410,6 +410,9 @@ struct HTTP2Session: ~Copyable {
         unsafe check(nghttp2_submit_shutdown_notice(handle))
     }
 
+    /// The peer was told that no further streams are taken, or that the connection ends.
+    var hasSaidGoAway: Bool { core[].hasSaidGoAway }
+
     /// Takes no streams beyond those seen; those go on, and the session finishes after them.
     mutating func goAway(code: UInt32) {
         guard !core[].hasFailed else { return }

@@ -293,10 +293,14 @@ final class Proxy {
     /// Ends the proxy within the grace period and says what was still open.
     func drain() -> Int32 {
         control.beginDraining()
-        let grace = configuration.shutdown.grace
-        logger.info("draining", metadata: ["grace": "\(grace.seconds)s"])
-        let until = Instant.now() + grace
-        for mailbox in mailboxes { mailbox.post(.drain(until: until)) }
+        let shutdown = configuration.shutdown
+        logger.info(
+            "draining",
+            metadata: [
+                "grace": "\(shutdown.grace.seconds)s", "spread": "\(shutdown.spread.seconds)s",
+            ])
+        let until = Instant.now() + shutdown.grace
+        for mailbox in mailboxes { mailbox.post(.drain(until: until, spread: shutdown.spread)) }
         for thread in threads { thread.join() }
         threads = []
         for name in Array(sockets.open.keys) { sockets.release(name) }

@@ -90,6 +90,8 @@ extension Worker {
         }
         front[].client = client
         front[].isTrusted = isTrusted
+        // An admin connection: those of clients are in the kernel's queue when a drain begins.
+        front[].isLeaving = state[].isDraining
         if let tls = runtime.tls {
             front[].isSecure = true
             front[].transportSecurity = runtime.transportSecurity

@@ -162,7 +162,7 @@ extension Worker {
             let canServe =
                 upstream[].isPersistent && isWhole && upstream[].reading == .idle && !hasSkipped
                 && upstream[].input.isEmpty && !upstream[].isDraining && pool[].isInTable
-                && !state[].isDraining && !pool[].record[].isRetired.load(ordering: .relaxed)
+                && !state[].hasToldAll && !pool[].record[].isRetired.load(ordering: .relaxed)
                 && pool[].record[].starving.load(ordering: .relaxed) & ~workerBit == 0
             if canServe {
                 putIdle(upstream)

@@ -6,7 +6,7 @@ extension Worker {
     func receive(_ message: WorkerMessage) {
         switch message {
         case .reload(let snapshot, let listening): adopt(snapshot, listening)
-        case .drain(let until): beginDrain(until)
+        case .drain(let until, let spread): beginDrain(until, spread)
         case .resolved: resolver[].delivered()
         case .retired(let client): hostRetired(client)
         case .capacity(let client): capacityFreed(client)
@@ -48,58 +48,91 @@ extension Worker {
 
     // MARK: the drain
 
-    /// Accepts no more, says so to every client, and lets finish what runs.
+    /// Accepts no more, says so to every client in its turn, and lets finish what runs.
     ///
     /// HTTP/1 clients are told with the next response; those that are idle get a moment to ask once
     /// more, since a request may be on its way already. HTTP/2 clients get a first GOAWAY that
     /// refuses nothing and, when they had time to see it, the final one (RFC 9113 §6.8).
-    private func beginDrain(_ until: Instant) {
+    private func beginDrain(_ until: Instant, _ spread: Duration) {
         guard !state[].isDraining else { return }
-        state[].isDraining = true
-        state[].drainUntil = until
         // Probes and whoever watches the drain are answered to the end.
         for place in state[].listening.indices
         where state[].listening[place].descriptor >= 0 && purpose(of: place) != .admin {
             stopListening(place)
         }
+        state[].isDraining = true
+        state[].drainUntil = until
+        var clients: [Token] = []
         fronts[].forEach { front in
-            if front[].session != nil {
-                front[].session?.shutdownNotice()
-                counters.add(.goawaysSent)
-                markDirty(front)
+            if front[].purpose == .admin {
+                tellToLeave(front)
+            } else {
+                clients.append(front[].token)
             }
         }
-        while let idle = state[].oldestIdle { closeUpstream(idle, servesWaiters: false) }
         let left = until - loop[].now
-        let pause = min(Duration.seconds(1), Duration(nanoseconds: max(0, left.nanoseconds / 2)))
-        loop[].timers.set(&state[].drainDeadline, Token(.control), at: loop[].now + pause)
+        let half = Duration(nanoseconds: max(0, left.nanoseconds / 2))
+        state[].departures = Departures(
+            clients, from: loop[].now, over: min(spread, half),
+            pause: min(Limits.departurePause, half))
+        loop[].timers.set(
+            &state[].drainDeadline, Token(.control), at: state[].departures.next ?? loop[].now)
     }
 
-    /// First the moment of grace for those that were idle is over, later the grace period is.
+    /// Clients whose turn has come are told, those told a moment ago go; later the grace period is
+    /// over.
     func drainTicked() {
-        state[].drainStep += 1
-        if loop[].now >= state[].drainUntil {
-            fronts[].forEach { front in
-                if front[].purpose != .admin { state[].cut += max(1, front[].exchangeCount) }
-                front[].closesAbruptly = front[].exchangeCount > 0
-                closeFront(front)
-            }
-            upstreams[].forEach { closeUpstream($0, servesWaiters: false) }
-            return
+        let now = loop[].now
+        if now >= state[].drainUntil { return cutRest() }
+        while let token = state[].departures.nextToTell(now) {
+            if let front = fronts[].resolve(token) { tellToLeave(front) }
         }
-        fronts[].forEach { front in
-            guard front[].spoken != .closed, front[].purpose != .admin else { return }
-            if front[].session != nil {
-                front[].session?.goAway(code: HTTP2Code.noError)
-                markDirty(front)
-            } else if front[].exchangeCount == 0, front[].buffered == 0 {
-                // An answer that was completed in this very iteration is still to be sent.
-                if front[].input.isEmpty || front[].spoken == .handshaking { closeFront(front) }
-            }
+        if !state[].hasToldAll, state[].departures.hasToldAll {
+            // Until here requests came as ever, and would have dialled for each anew.
+            state[].hasToldAll = true
+            while let idle = state[].oldestIdle { closeUpstream(idle, servesWaiters: false) }
         }
+        while let token = state[].departures.nextToGo(now) {
+            if let front = fronts[].resolve(token) { letGo(front) }
+        }
+        // Those that were busy then, with an answer that did not say it was the last.
+        if state[].departures.isOver { fronts[].forEach { letGo($0) } }
         loop[].timers.set(
             &state[].drainDeadline, Token(.control),
-            at: min(state[].drainUntil, loop[].now + .milliseconds(250)))
+            at: min(state[].drainUntil, state[].departures.next ?? now + .milliseconds(250)))
+    }
+
+    /// From now on the next answer is the last.
+    private func tellToLeave(_ front: Ref<FrontConnection>) {
+        guard front[].spoken != .closed else { return }
+        front[].isLeaving = true
+        guard front[].session != nil else { return }
+        front[].session?.shutdownNotice()
+        counters.add(.goawaysSent)
+        markDirty(front)
+    }
+
+    /// A client that was told has had its moment.
+    private func letGo(_ front: Ref<FrontConnection>) {
+        guard front[].spoken != .closed, front[].purpose != .admin else { return }
+        if let hasSaidGoAway = front[].session?.hasSaidGoAway {
+            guard !hasSaidGoAway else { return }
+            front[].session?.goAway(code: HTTP2Code.noError)
+            markDirty(front)
+        } else if front[].exchangeCount == 0, front[].buffered == 0 {
+            // An answer that was completed in this very iteration is still to be sent.
+            if front[].input.isEmpty || front[].spoken == .handshaking { closeFront(front) }
+        }
+    }
+
+    /// The grace period is over.
+    private func cutRest() {
+        fronts[].forEach { front in
+            if front[].purpose != .admin { state[].cut += max(1, front[].exchangeCount) }
+            front[].closesAbruptly = front[].exchangeCount > 0
+            closeFront(front)
+        }
+        upstreams[].forEach { closeUpstream($0, servesWaiters: false) }
     }
 
     /// Of a place that listens: one that a reload has ended names a listener that is gone.

@@ -205,7 +205,7 @@ extension Worker {
         guard let isExpected = front[].session?.peerMayStillSend else {
             return front[].reading == .discarding
         }
-        return isExpected && !state[].isDraining
+        return isExpected && !front[].isLeaving
     }
 
     /// With nothing under way, the client may stay silent for so long.

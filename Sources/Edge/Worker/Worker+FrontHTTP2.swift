@@ -13,7 +13,7 @@ extension Worker {
         markDirty(front)
         front[].idleSince = loop[].now
         setDeadline(front, .head, state[].snapshot.front.head)
-        if state[].isDraining { front[].session?.shutdownNotice() }
+        if front[].isLeaving { front[].session?.shutdownNotice() }
     }
 
     func receivedHTTP2(_ front: Ref<FrontConnection>, _ bytes: Bytes) {

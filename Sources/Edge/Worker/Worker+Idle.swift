@@ -64,7 +64,7 @@ extension Worker {
     func restShared(_ upstream: Ref<UpstreamConnection>) {
         guard upstream[].exchangeCount == 0, upstream[].phase == .ready else { return }
         let pool = upstream[].pool
-        if upstream[].isDraining || !pool[].isInTable || state[].isDraining
+        if upstream[].isDraining || !pool[].isInTable || state[].hasToldAll
             || pool[].record[].isRetired.load(ordering: .relaxed)
             || pool[].record[].starving.load(ordering: .relaxed) & ~workerBit != 0
         {

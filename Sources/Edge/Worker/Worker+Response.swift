@@ -73,7 +73,7 @@ extension Worker {
             framing = isOld ? .untilClose : .chunked
         }
         let keepsOpen =
-            exchange[].head[].isPersistent && framing != .untilClose && !state[].isDraining
+            exchange[].head[].isPersistent && framing != .untilClose && !front[].isLeaving
             && !front[].closesAfterOutput
         if !keepsOpen { front[].closesAfterOutput = true }
         exchange[].responseFraming = framing

@@ -8,7 +8,8 @@ enum WorkerMessage: Sendable {
     /// and those that are no longer listened on.
     case reload(Snapshot, listening: [(listener: Int, descriptor: Int32)])
     /// Accept nothing more, finish what runs, then end; what is left at the deadline is cut.
-    case drain(until: Instant)
+    /// Clients are told to leave one after the other over `spread`.
+    case drain(until: Instant, spread: Duration)
     /// A name that this worker waits for was answered to another one.
     case resolved
     /// The registry let a host go.
@@ -298,7 +299,9 @@ struct WorkerState: ~Copyable {
     /// Front connections that are not the admin listener's.
     var clients = 0
     var isDraining = false
-    var drainStep = 0
+    var departures = Departures()
+    /// Connections to services are not kept any more.
+    var hasToldAll = false
     var drainUntil = Instant.never
     var drainDeadline = Deadline()
     var hasEnded = false
