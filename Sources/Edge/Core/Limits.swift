@@ -45,6 +45,8 @@ enum Limits {
     /// Clients that one worker of a draining process tells to leave per second, if `shutdown.spread`
     /// does not ask for more: a handshake each is no burden to the replica that they go to.
     static let departuresPerSecond: Int64 = 100
+    /// How often connections that came to rest are looked for while a lowered bound is exceeded.
+    static let shedPause = Duration.milliseconds(250)
     /// From being told to leave until an idle client has to have gone: a request that crossed the
     /// notice is here by then.
     static let departurePause = Duration.seconds(1)

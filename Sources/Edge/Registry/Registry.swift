@@ -74,6 +74,23 @@ final class Registry: Sendable {
     func setLimits(_ limits: RegistryLimits) {
         table.withLock { $0.limits = limits }
         maxConnections.store(limits.maxConnections, ordering: .relaxed)
+        trim()
+    }
+
+    /// Idle hosts leave while there are more than a reload left room for.
+    private func trim() {
+        while let (client, workers) = table.withLock({ table -> (HostClient, UInt64)? in
+            guard table.clients.count > table.limits.maxHosts else { return nil }
+            return Self.evict(&table, answered: false) ?? Self.evict(&table, answered: true)
+        }) {
+            evictions.wrappingAdd(1, ordering: .relaxed)
+            onRetire(client, workers)
+        }
+    }
+
+    /// The process has more upstream connections than a reload left it.
+    var hasSurplus: Bool {
+        connections.load(ordering: .relaxed) > maxConnections.load(ordering: .relaxed)
     }
 
     /// Counts one more upstream connection unless the process holds its most already.
@@ -193,8 +210,10 @@ final class Registry: Sendable {
         return remove(oldest.place, from: &table)
     }
 
-    /// Retires hosts that nobody has asked for during `hostIdle`; called now and then.
+    /// Retires hosts that nobody has asked for during `hostIdle`, and those beyond the bound that
+    /// were busy when it was lowered; called now and then.
     func expire(now: Instant) {
+        trim()
         var retired: [(HostClient, UInt64)] = []
         table.withLock { table in
             let bound = now.nanoseconds / 1_000_000 - table.limits.hostIdle.milliseconds

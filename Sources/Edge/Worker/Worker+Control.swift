@@ -44,6 +44,7 @@ extension Worker {
         for socket in listening {
             listen(ListeningSocket(listener: socket.listener, descriptor: socket.descriptor))
         }
+        shed()
     }
 
     // MARK: the drain
@@ -158,6 +159,7 @@ extension Worker {
         loop[].timers.cancel(&state[].drainDeadline)
         loop[].timers.cancel(&state[].acceptPause)
         loop[].timers.cancel(&state[].reliefDeadline)
+        loop[].timers.cancel(&state[].shedDeadline)
         fronts[].reap()
         upstreams[].reap()
         exchanges[].reap()

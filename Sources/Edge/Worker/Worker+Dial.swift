@@ -33,9 +33,10 @@ extension Worker {
         }
     }
 
-    /// The policy of the oldest waiter, on whose behalf a dial is made.
+    /// The policy of the newest waiter, whose bounds and times are those in force, for a dial on
+    /// behalf of all.
     private func waiterPolicy(_ pool: Ref<HostPool>) -> ExchangePolicy {
-        for token in pool[].waiters {
+        for token in pool[].waiters.reversed() {
             if let exchange = exchanges[].resolve(token) { return exchange[].policy }
         }
         return ExchangePolicy()

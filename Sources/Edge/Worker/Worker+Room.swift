@@ -13,13 +13,18 @@ extension Worker {
 
     /// Another worker lacks a connection to a host: one that rests here is closed.
     func yieldConnection(_ client: HostClient) {
-        guard let pool = pool(of: client) else { return }
-        if let idle = pool[].idleHead { return closeUpstream(idle) }
+        if let pool = pool(of: client), let resting = resting(pool) { closeUpstream(resting) }
+    }
+
+    /// A connection of the pool without an exchange.
+    func resting(_ pool: Ref<HostPool>) -> Ref<UpstreamConnection>? {
+        if let idle = pool[].idleHead { return idle }
         var shared = pool[].sharedHead
         while let connection = shared {
-            if connection[].exchangeCount == 0 { return closeUpstream(connection) }
+            if connection[].exchangeCount == 0 { return connection }
             shared = connection[].nextIdle
         }
+        return nil
     }
 
     /// All connections of the process are taken: other workers are asked for one that rests.

@@ -212,6 +212,8 @@ final class Worker {
         case .control where token.slot == Self.reliefSlot:
             // The end of the iteration looks at the memory.
             _ = loop[].timers.confirm(&state[].reliefDeadline, token, now: loop[].now)
+        case .control where token.slot == Self.shedSlot:
+            if loop[].timers.confirm(&state[].shedDeadline, token, now: loop[].now) { shed() }
         case .control:
             guard loop[].timers.confirm(&state[].drainDeadline, token, now: loop[].now) else {
                 return
@@ -304,6 +306,7 @@ struct WorkerState: ~Copyable {
     var hasToldAll = false
     var drainUntil = Instant.never
     var drainDeadline = Deadline()
+    var shedDeadline = Deadline()
     var hasEnded = false
     /// What was cut at the end of the grace period.
     var cut = 0
