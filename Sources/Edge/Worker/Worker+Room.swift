@@ -13,11 +13,11 @@ extension Worker {
 
     /// Another worker lacks a connection to a host: one that rests here is closed.
     func yieldConnection(_ client: HostClient) {
-        if let pool = pool(of: client), let resting = resting(pool) { closeUpstream(resting) }
+        if let pool = pool(of: client), let idle = idleConnection(of: pool) { closeUpstream(idle) }
     }
 
     /// A connection of the pool without an exchange.
-    func resting(_ pool: Ref<HostPool>) -> Ref<UpstreamConnection>? {
+    func idleConnection(of pool: Ref<HostPool>) -> Ref<UpstreamConnection>? {
         if let idle = pool[].idleHead { return idle }
         var shared = pool[].sharedHead
         while let connection = shared {

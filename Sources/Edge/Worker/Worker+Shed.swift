@@ -16,14 +16,14 @@ extension Worker {
         }
         var hasSurplus = false
         pools[].forEach { pool in
-            guard pool[].connections > 0, let limit = limits[pool[].identity] else { return }
+            guard pool[].connections > 0, let limit = limits[pool[].key.identity] else { return }
             let record = pool[].record
             while record[].connections.load(ordering: .relaxed) > limit {
-                guard let resting = resting(pool) else {
+                guard let idle = idleConnection(of: pool) else {
                     hasSurplus = true
                     return
                 }
-                closeUpstream(resting)
+                closeUpstream(idle)
             }
         }
         while registry.hasSurplus, let oldest = state[].oldestIdle { closeUpstream(oldest) }

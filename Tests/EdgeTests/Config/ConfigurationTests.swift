@@ -79,6 +79,7 @@ private let fullConfiguration = """
         #expect(configuration.accessLog.format == .json)
         #expect(configuration.admin == nil)
         #expect(configuration.shutdown.grace == .seconds(30))
+        #expect(configuration.shutdown.spread == .seconds(5))
         #expect(configuration.logLevel == .info)
         #expect(configuration.listeners[0].tls == nil)
         #expect(configuration.listeners[0].redirectPort == 443)

@@ -95,12 +95,70 @@ import Testing
         #expect(retired.hosts.withLock { $0 } == ["idle"])
     }
 
+    @Test("keys that no route has any more are withdrawn, with their hosts, busy ones too")
+    func withdrawal() {
+        let retired = Retired()
+        let registry = registry(hosts: 10, retired)
+        let old = identity(registry), kept = identity(registry, port: 81)
+        let busy = client(registry, "busy")
+        busy.record[].inFlight.wrappingAdd(1, ordering: .relaxed)
+        let other = "other".withBytes {
+            registry.client(kept, host: $0, worker: 0, now: .zero)
+        }
+        registry.keepOnly([kept]) { _ in true }
+        #expect(retired.hosts.withLock { $0 } == ["busy"])
+        #expect(busy.record[].isRetired.load(ordering: .relaxed))
+        #expect(registry.snapshot().map(\.host) == ["other"])
+        #expect(other.identity === kept)
+        #expect(identity(registry, port: 81) === kept)
+        // A worker that still has the old snapshot is served, and leaves nothing.
+        let late = "late".withBytes { registry.client(old, host: $0, worker: 0, now: .zero) }
+        #expect(!late.isPooled)
+        #expect(!registry.adopt(late, worker: 0))
+        let again = identity(registry)
+        #expect(again !== old)
+        #expect(again.number != old.number)
+    }
+
+    @Test("hosts that no template leads to leave, though their key stays")
+    func unreachable() {
+        let retired = Retired()
+        let registry = registry(hosts: 10, retired)
+        for host in ["a", "b", "c"] { _ = client(registry, host) }
+        registry.keepOnly([identity(registry)]) { $0.host == "b" }
+        #expect(retired.hosts.withLock { Set($0) } == ["a", "c"])
+        #expect(registry.snapshot().map(\.host) == ["b"])
+    }
+
+    @Test("a lowered bound: idle hosts leave at once, busy ones when they are idle")
+    func trimming() {
+        let retired = Retired()
+        let registry = registry(hosts: 300, retired)
+        let hosts = (0..<300).map { client(registry, "h\($0)") }
+        for busy in hosts.prefix(5) { busy.record[].inFlight.wrappingAdd(1, ordering: .relaxed) }
+        var limits = registry.limits
+        limits.maxHosts = 2
+        registry.setLimits(limits)
+        #expect(registry.count == 5)
+        hosts[3].record[].inFlight.wrappingSubtract(1, ordering: .relaxed)
+        registry.expire(now: .zero)
+        #expect(registry.count == 4)
+        #expect(retired.hosts.withLock { $0.count } == 296)
+    }
+
     @Test("connections of the process are bounded")
     func connections() {
         let registry = registry(hosts: 1)
         #expect(registry.reserveConnection())
         #expect(registry.reserveConnection())
         #expect(!registry.reserveConnection())
+        #expect(!registry.hasSurplus)
+        var limits = registry.limits
+        limits.maxConnections = 1
+        registry.setLimits(limits)
+        #expect(registry.hasSurplus)
+        limits.maxConnections = 2
+        registry.setLimits(limits)
         registry.releaseConnection()
         #expect(registry.reserveConnection())
     }

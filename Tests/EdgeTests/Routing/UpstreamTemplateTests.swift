@@ -25,6 +25,21 @@ import Testing
         #expect(template.hasID == url.contains("{id}"))
     }
 
+    @Test(
+        "knows which hosts it may lead to",
+        arguments: [
+            ("http://id-{id}.Apps.svc:8080", "id-42.apps.svc", true),
+            ("http://id-{id}.apps.svc", "id-.apps.svc", false),
+            ("http://id-{id}.apps.svc", "id-42.apps.sv", false),
+            ("http://id-{id}.apps.svc", "ie-42.apps.svc", false),
+            ("http://aa{id}aa", "aaa", false), ("http://{id}", "x", true),
+            ("http://127.0.0.1", "127.0.0.1", true), ("http://127.0.0.1", "127.0.0.11", false),
+            ("http://[::1]:81", "::1", true),
+        ] as [(String, String, Bool)])
+    func reach(url: String, host: String, isReached: Bool) throws {
+        #expect(try UpstreamTemplate(url).reaches(host) == isReached)
+    }
+
     @Test("bounds the id by label and name")
     func bounds() throws {
         let label = try UpstreamTemplate("http://id-{id}.apps")

@@ -4,12 +4,13 @@ import asyncio
 
 
 class Gate:
-    """A path of an upstream whose answers, the target as text, wait until the gate is opened."""
+    """Paths of an upstream whose answers, the target as text, wait until the gate is opened."""
 
-    def __init__(self, upstream, path="/api/gate"):
-        self.upstream, self.path = upstream, path
+    def __init__(self, upstream, *paths):
+        self.upstream, self.paths = upstream, paths or ("/api/gate",)
         self._event = asyncio.Event()
-        upstream.script[path] = self._answer
+        for path in self.paths:
+            upstream.script[path] = self._answer
 
     async def _answer(self, request, reply):
         await request.read()
@@ -21,7 +22,7 @@ class Gate:
     @property
     def waiting(self):
         """Requests that have arrived here."""
-        return sum(1 for request in list(self.upstream.requests) if request.path == self.path)
+        return sum(1 for request in list(self.upstream.requests) if request.path in self.paths)
 
     def open(self):
         self.upstream._loop.call_soon_threadsafe(self._event.set)
