@@ -96,7 +96,7 @@ def test_hundreds_of_clients_leave_one_after_the_other(edge_for, upstream, keep)
     for client in slow:
         client.request(target="/api/gate?id=1")
     streams = [two.start(path="/api/gate?id=2") for _ in range(10)]
-    until(lambda: gate.waiting == 20, 10)
+    until(lambda: gate.waiting == 20, 30)
     with ThreadPoolExecutor(20) as pool:
         busy = [pool.submit(asks_until_told, edge) for _ in range(20)]
         until(lambda: edge.ledger()["front_socket"]["live"] == 631, 10)
@@ -129,16 +129,15 @@ def test_few_clients_are_not_held_back(edge_for, upstream, keep, spread):
     edge.send(signal.SIGTERM)
     watch(clients)
     assert edge.wait(10) == 0
-    assert time.monotonic() - began < 6
+    assert time.monotonic() - began < 9
 
 
 def test_the_deadline_holds_while_clients_are_told(edge_for, upstream, keep):
     edge = edge_for(upstream, {"workers": 1, "shutdown": {"grace": "2s", "spread": "1s"}})
     edge.expected_exit = 2
-    clients = [keep(edge.http1()) for _ in range(150)]
-    for client in clients:
-        client.request(target="/api/never?id=1")
-    until(lambda: len(upstream.requests) == 150, 10)
+    for _ in range(150):
+        keep(edge.http1()).request(target="/api/never?id=1")
+    until(lambda: len(upstream.requests) == 150, 30)
     began = time.monotonic()
     edge.send(signal.SIGTERM)
     assert edge.wait(20) == 2
