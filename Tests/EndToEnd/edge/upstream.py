@@ -17,6 +17,8 @@ import h2.events
 import h2.exceptions
 import h2.settings
 
+from .waiting import until
+
 HTTP2_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 WEBSOCKET_KEY_SUFFIX = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
@@ -115,22 +117,27 @@ class Upstream:
     """A server on one port of one or more loopback addresses, run by a thread of its own.
 
     What it answers is named by the last part of the path (see `BEHAVIOURS`), or by `script`,
-    a mapping from path to a coroutine `(request, reply)`.
+    a mapping from path to a coroutine `(request, reply)`. A connection that rests is closed after
+    `idle_seconds`, a number or a function that returns one; with `says_goaway`, HTTP/2 says so.
     """
 
     def __init__(self, addresses=("127.0.0.1",), context=None, idle_seconds=None, backlog=512,
-                 max_streams=None, record_bytes=False, port=0):
+                 max_streams=None, record_bytes=False, port=0, says_goaway=False):
         self.addresses = list(addresses)
         self.context = context
         self.idle_seconds = idle_seconds
         self.backlog = backlog
         self.max_streams = max_streams
+        self.says_goaway = says_goaway
+        self.draining = False
         self.record_bytes = record_bytes
         self.connections = []
         self.requests = []
         self.script = {}
         self.live = set()
         self._writers = set()
+        self._sessions = set()
+        self._servers = []
         self._numbers = itertools.count(1)
         self._sockets = self._bind(port)
         self.port = self._sockets[0].getsockname()[1]
@@ -164,19 +171,37 @@ class Upstream:
 
         async def start():
             for listener in self._sockets:
-                await asyncio.start_server(
+                self._servers.append(await asyncio.start_server(
                     self._accepted, sock=listener, ssl=self.context, backlog=self.backlog,
-                    limit=1 << 18)
+                    limit=1 << 18))
             self._started.set()
 
         self._loop.create_task(start())
         self._loop.run_forever()
 
-    def close(self):
+    def idle(self):
+        """Seconds after which a connection that comes to rest now is closed; None: never."""
+        return self.idle_seconds() if callable(self.idle_seconds) else self.idle_seconds
+
+    def drain(self, seconds=10):
+        """Accepts nothing more, answers what has come, closes what rests, and ends."""
+        def stop():
+            self.draining = True
+            for server in self._servers:
+                server.close()
+            for session in list(self._sessions):
+                session.drain()
+        self._loop.call_soon_threadsafe(stop)
+        until(lambda: self.draining and not self._writers, seconds, "the upstream has drained")
+        self.close()
+
+    def close(self, reset=False):
         """Closes the listeners and every connection, and ends the thread."""
         def stop():
+            for server in self._servers:
+                server.close()
             for writer in list(self._writers):
-                writer.transport.abort()
+                _abort(writer) if reset else writer.transport.abort()
             for task in asyncio.all_tasks(self._loop):
                 task.cancel()
             self._loop.call_later(0.01, self._loop.stop)
@@ -187,11 +212,27 @@ class Upstream:
             listener.close()
 
     def close_connections(self, reset=False):
-        """Ends every open connection from this side."""
+        """Ends every open connection from this side; returns when the end is on its way."""
+        done = threading.Event()
+
         def close():
             for writer in list(self._writers):
                 _abort(writer) if reset else writer.close()
+            # Sockets are closed by what this has scheduled.
+            self._loop.call_soon(self._loop.call_soon, done.set)
         self._loop.call_soon_threadsafe(close)
+        assert done.wait(10)
+
+    def write(self, data):
+        """Sends bytes on every open connection; returns when they are on their way."""
+        done = threading.Event()
+
+        def write():
+            for writer in list(self._writers):
+                writer.write(data)
+            done.set()
+        self._loop.call_soon_threadsafe(write)
+        assert done.wait(10)
 
     @property
     def open_connections(self):
@@ -217,12 +258,18 @@ class Upstream:
             connection.tls = tls.version() if tls else None
             connection.resumed = tls.session_reused if tls else None
             first = await self._first_bytes(reader)
-            if negotiated == "h2" or first.startswith(b"PRI * HTTP/2"):
-                connection.protocol = "h2"
-                await HTTP2Session(self, connection, reader, writer, first).run()
-            elif first:
-                connection.protocol = "h1"
-                await HTTP1Session(self, connection, reader, writer, first).run()
+            is_http2 = negotiated == "h2" or first.startswith(b"PRI * HTTP/2")
+            if first:
+                connection.protocol = "h2" if is_http2 else "h1"
+                kind = HTTP2Session if is_http2 else HTTP1Session
+                session = kind(self, connection, reader, writer, first)
+                self._sessions.add(session)
+                try:
+                    if self.draining:
+                        session.drain()
+                    await session.run()
+                finally:
+                    self._sessions.discard(session)
         except (Aborted, ConnectionError, asyncio.IncompleteReadError, TimeoutError,
                 asyncio.LimitOverrunError, asyncio.TimeoutError):
             pass
@@ -234,7 +281,7 @@ class Upstream:
             writer.close()
 
     async def _first_bytes(self, reader):
-        return await asyncio.wait_for(reader.read(65_536), self.idle_seconds or 600)
+        return await asyncio.wait_for(reader.read(65_536), self.idle() or 600)
 
     async def _perform(self, request, reply):
         self.requests.append(request)
@@ -262,7 +309,13 @@ class HTTP1Session:
         self.upstream, self.connection = upstream, connection
         self.reader, self.writer = reader, writer
         self.buffer = bytearray(first)
+        self.is_busy = False
         self._record(first)
+
+    def drain(self):
+        """Closes a connection that rests; a busy one is closed after its answer."""
+        if not self.is_busy:
+            self.writer.close()
 
     def _record(self, data):
         if self.upstream.record_bytes:
@@ -273,6 +326,7 @@ class HTTP1Session:
             head = await self._head()
             if head is None:
                 return
+            self.is_busy = True
             lines = head.decode("latin-1").split("\r\n")
             method, target, version = lines[0].split(" ", 2)
             fields = [tuple(part.strip() for part in line.split(":", 1)) for line in lines[1:]]
@@ -284,10 +338,11 @@ class HTTP1Session:
             try:
                 await self.upstream._perform(request, reply)
                 await reply.finish()
-                if not reply.keep_alive:
+                if not reply.keep_alive or self.upstream.draining:
                     return
                 await request.discard()
                 await body
+                self.is_busy = False
             finally:
                 body.cancel()
                 watch.cancel()
@@ -304,7 +359,7 @@ class HTTP1Session:
 
     async def _head(self):
         while b"\r\n\r\n" not in self.buffer:
-            if not await self._more(self.upstream.idle_seconds):
+            if not await self._more(self.upstream.idle()):
                 return None
         end = self.buffer.index(b"\r\n\r\n")
         head = bytes(self.buffer[:end])
@@ -445,6 +500,25 @@ class HTTP2Session:
         self.requests = {}
         self.windows = asyncio.Condition()
         self.goaway = None
+        self.tasks = set()
+        self.last_stream = 0
+        self.is_draining = False
+
+    def say_goaway(self):
+        """Takes no stream beyond those that have come; those are answered."""
+        self.is_draining = True
+        self.flush()
+        self.writer.write(struct.pack(">IBIII", 8 << 8 | 7, 0, 0, self.last_stream, 0))
+
+    def drain(self):
+        self.say_goaway()
+        if not self.tasks:
+            self.writer.close()
+
+    def _done(self, task):
+        self.tasks.discard(task)
+        if self.is_draining and not self.tasks:
+            self.writer.close()
 
     async def run(self):
         if self.upstream.max_streams is not None:
@@ -454,7 +528,7 @@ class HTTP2Session:
             self.h2.local_settings = h2.settings.Settings(client=False, initial_values=values)
         self.h2.initiate_connection()
         self.flush()
-        data, tasks = self.first, set()
+        data, tasks = self.first, self.tasks
         try:
             while data:
                 if self.upstream.record_bytes:
@@ -469,15 +543,26 @@ class HTTP2Session:
                     task = await self._received(event)
                     if task:
                         tasks.add(task)
-                        task.add_done_callback(tasks.discard)
+                        task.add_done_callback(self._done)
                 self.flush()
-                idle = None if tasks else self.upstream.idle_seconds
-                data = await asyncio.wait_for(self.reader.read(262_144), idle)
+                data = await self._more(self.upstream.idle())
         finally:
             for request in self.requests.values():
                 request._end(cancelled=not request.complete)
             for task in list(tasks):
                 task.cancel()
+
+    async def _more(self, idle):
+        """What comes next; nothing once the connection has rested for `idle` seconds."""
+        while True:
+            try:
+                return await asyncio.wait_for(
+                    self.reader.read(262_144), idle and max(idle, 0.001))
+            except asyncio.TimeoutError:
+                if not self.tasks:
+                    if self.upstream.says_goaway:
+                        self.say_goaway()
+                    return b""
 
     def flush(self):
         data = self.h2.data_to_send()
@@ -486,6 +571,9 @@ class HTTP2Session:
 
     async def _received(self, event):
         if isinstance(event, h2.events.RequestReceived):
+            if self.is_draining:
+                return None
+            self.last_stream = event.stream_id
             fields = list(event.headers)
             named = dict(fields)
             request = Request(self.connection, named.get(":method"), named.get(":path", ""), fields)
