@@ -42,6 +42,7 @@ extension Worker {
             if !pool[].isInTable { adopt(pool) }
         }
         Forwarding.prepareResponse(&head[])
+        if exchange[].record.retry != .none { addRetryStatus(exchange, to: head) }
         writeHead(exchange, head)
     }
 
@@ -200,22 +201,7 @@ extension Worker {
         let head = heads[].take()
         defer { heads[].give(head) }
         head[].status = status
-        let name = head[].append(Bytes("proxy-status"))
-        let start = head[].text.count
-        head[].text.append("edge-proxy; error=")
-        head[].text.append(error.proxyStatusName)
-        head[].text.append("; details=\"")
-        // Details may quote what they speak of; in a string that needs an escape (RFC 8941 §3.3.3).
-        let text = Bytes(details)
-        for index in 0..<text.count {
-            if text[index] == UInt8(ascii: "\"") || text[index] == UInt8(ascii: "\\") {
-                head[].text.append(UInt8(ascii: "\\"))
-            }
-            head[].text.append(text[index])
-        }
-        head[].text.append("\"")
-        let value = TextRange(start: start, count: head[].text.count - start)
-        _ = head[].fields.append(FieldLine(name: name, value: value, known: .other))
+        addProxyStatus(exchange, error, details, to: head)
         if status == 503 || status == 429 {
             _ = head[].appendField(Bytes("retry-after"), Bytes("1"), known: .other)
         }
