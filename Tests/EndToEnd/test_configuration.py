@@ -46,7 +46,8 @@ def test_every_option_is_known(check, configuration, upstream, tmp_path, certifi
             {"address": "127.0.0.1:0", "redirect_to_https": True, "redirect_port": 8443}],
         "upstream": {
             "dial_timeout": "3s", "handshake_timeout": "5s", "response_timeout": "60s",
-            "idle_timeout": "60s", "keepalive": "60s", "max_connections_per_host": 256,
+            "idle_timeout": "60s", "keepalive": "60s", "max_age": "10m", "ping_after": "0s",
+            "ping_timeout": "5s", "max_connections_per_host": 256,
             "max_in_flight_per_host": 1024, "max_queue_per_host": 1024, "queue_timeout": "10s"},
         "registry": {"max_hosts": 10, "max_connections": 20, "host_idle": "10m"},
         "resolver": {"timeout": "2s", "attempts": 2, "min_ttl": "1s", "max_ttl": "5m",

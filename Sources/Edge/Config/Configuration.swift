@@ -119,6 +119,11 @@ struct UpstreamSettings: Sendable {
     var idleTimeout: Duration
     var queueTimeout: Duration
     var keepalive: Duration
+    /// Zero: as old as it gets.
+    var maxAge: Duration
+    /// Zero: no PING is sent.
+    var pingAfter: Duration
+    var pingTimeout: Duration
     var maxConnectionsPerHost: Int
     var maxInFlightPerHost: Int
     var maxQueuePerHost: Int

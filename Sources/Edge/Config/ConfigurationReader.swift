@@ -191,6 +191,9 @@ struct ConfigurationReader {
     private func upstream(_ reader: SectionReader) -> UpstreamSettings? {
         let timeouts = upstreamTimeouts(reader, nil)
         guard let timeouts, let keepalive = reader.duration("keepalive"),
+            let maxAge = reader.duration("max_age"),
+            let pingAfter = reader.duration("ping_after"),
+            let pingTimeout = reader.duration("ping_timeout"),
             let connections = reader.count("max_connections_per_host"),
             let inFlight = reader.count("max_in_flight_per_host"),
             let queue = reader.count("max_queue_per_host")
@@ -198,7 +201,8 @@ struct ConfigurationReader {
         return UpstreamSettings(
             dialTimeout: timeouts.dialTimeout, handshakeTimeout: timeouts.handshakeTimeout,
             responseTimeout: timeouts.responseTimeout, idleTimeout: timeouts.idleTimeout,
-            queueTimeout: timeouts.queueTimeout, keepalive: keepalive,
+            queueTimeout: timeouts.queueTimeout, keepalive: keepalive, maxAge: maxAge,
+            pingAfter: pingAfter, pingTimeout: pingTimeout,
             maxConnectionsPerHost: connections, maxInFlightPerHost: inFlight,
             maxQueuePerHost: queue)
     }

@@ -185,6 +185,17 @@ extension ConfigurationSchema {
                     "keepalive", .duration(wait), .value("60s"),
                     "How long an idle connection is kept for reuse."),
                 .init(
+                    "max_age", .duration(.zero...(.seconds(86_400))), .value("10m"),
+                    "Age from which a connection takes no new exchange, give or take a tenth, so "
+                        + "that load moves to new instances; `0s`: any age."),
+                .init(
+                    "ping_after", .duration(.zero...(.seconds(86_400))), .value("15s"),
+                    "Silence of an HTTP/2 connection with requests under way, or before the next "
+                        + "one, after which a PING asks whether its service lives; `0s`: none."),
+                .init(
+                    "ping_timeout", .duration(wait), .value("5s"),
+                    "Wait for a sign of life after a PING."),
+                .init(
                     "max_connections_per_host", .count(1...65536), .value("256"),
                     "Connections to one host."),
                 .init(

@@ -31,6 +31,8 @@ struct Instant: Comparable, Hashable, BitwiseCopyable, Sendable {
     static let never = Instant(nanoseconds: .max)
     static let zero = Instant(nanoseconds: 0)
 
+    var milliseconds: Int64 { nanoseconds / 1_000_000 }
+
     /// Reads CLOCK_MONOTONIC.
     static func now() -> Instant {
         var time = timespec()

@@ -29,6 +29,7 @@ struct ExchangePolicy: BitwiseCopyable {
     var dialTimeout = Duration.seconds(3)
     var handshakeTimeout = Duration.seconds(5)
     var keepalive = Duration.seconds(60)
+    var upkeep = ConnectionUpkeep()
     /// The client may be silent for so long within a request, or not reading within a response.
     var bodyTimeout = Duration.seconds(60)
     var writeTimeout = Duration.seconds(60)
@@ -116,6 +117,10 @@ struct Exchange: ~Copyable {
     /// Content received from the client's stream that its window was not yet given back for.
     var unconsumedRequest = 0
     var unconsumedResponse = 0
+    /// When its connection was lost: only one that has become ready since will do, unless `.zero`.
+    var freshSince = Instant.zero
+    /// It was sent again although a new connection had carried it: once is enough.
+    var wasRepeated = false
     /// An answer of the proxy's own after a delay (demonstration upstreams).
     var delayedAnswer = false
 
@@ -183,13 +188,30 @@ struct Exchange: ~Copyable {
     /// - `unsent`: no byte of it left this process.
     /// - `reusedAndNoBytesAndIdempotent`: the host closed a kept connection, as it may at any time,
     ///   said nothing, and doing it twice is doing it once (RFC 9110 §9.2.2, RFC 9112 §9.3.1).
-    func retryVerdict(wasSent: Bool, connectionWasReused: Bool) -> RetryVerdict {
+    /// - `noBytesAndIdempotent`: a new connection ended or fell silent in the same way, as happens
+    ///   when a service is restarted; once only, since the request itself may be what ends it.
+    func retryVerdict(
+        wasSent: Bool, connectionWasReused: Bool, reason: ErrorReason
+    ) -> RetryVerdict {
         guard responseProgress == .none, !hasResponseBytes, attempts < Limits.attempts,
             replayIsWhole
         else { return .none }
         if !wasSent { return .unsent }
-        if connectionWasReused, head[].method.isIdempotent { return .reusedAndNoBytesAndIdempotent }
-        return .none
+        guard head[].method.isIdempotent else { return .none }
+        if connectionWasReused { return .reusedAndNoBytesAndIdempotent }
+        let isLost = reason == .connectionTerminated || reason == .connectionReadTimeout
+        return isLost && !wasRepeated ? .noBytesAndIdempotent : .none
+    }
+
+    /// Whether losing its connection leaves a way to send it again, whatever the peer has done.
+    @inline(__always)
+    var isRepeatable: Bool {
+        guard head[].method.isIdempotent else { return false }
+        switch head[].framing {
+        case .none: return true
+        case .length(let length): return length <= UInt64(Self.replayBytes)
+        case .chunked, .untilClose: return false
+        }
     }
 
     /// Whether a request that the peer is known not to have processed can be sent again.

@@ -122,6 +122,8 @@ struct Head: ~Copyable {
     var acceptsTrailers = false
     /// The connection may carry another message after this one (RFC 9112 §9.3).
     var isPersistent = false
+    /// How long an HTTP/1 server says that its connection may rest, in seconds; 0: not said.
+    var keepAliveSeconds: UInt32 = 0
     /// Connection names more fields than the usual ones: `Forwarding` must look at them.
     var nominatesFields = false
     /// A Strict-Transport-Security line goes on; set by `Forwarding`.
@@ -151,6 +153,7 @@ struct Head: ~Copyable {
         expectsContinue = false
         acceptsTrailers = false
         isPersistent = false
+        keepAliveSeconds = 0
         nominatesFields = false
         statesTransportSecurity = false
     }

@@ -22,6 +22,8 @@ struct FieldFacts: BitwiseCopyable {
     var upgradeLines: UInt8 = 0
     /// How many options Connection lists, over all its lines.
     var connectionOptions = 0
+    /// Seconds that Keep-Alive announces; 0: none.
+    var keepAliveSeconds: UInt32 = 0
     var coding = TransferCoding.absent
     /// A Content-Length was no number, or two of them differ.
     var isLengthMalformed = false
@@ -44,6 +46,7 @@ struct FieldFacts: BitwiseCopyable {
         case .contentLength: noteLength(value)
         case .transferEncoding: noteCoding(value)
         case .te: noteTE(value)
+        case .keepAlive: noteKeepAlive(value)
         case .expect:
             expectLines &+= 1
             expectsContinue = value.equalsIgnoringCase("100-continue")
@@ -109,6 +112,19 @@ struct FieldFacts: BitwiseCopyable {
             if endsChunked { chunked += 1 }
         }
         return chunked > 1 || chunked == 1 && !endsChunked ? .malformed : .unknown
+    }
+
+    /// `timeout=N` among the parameters of Keep-Alive (RFC 2068 §19.7.1); nonsense is ignored.
+    @inline(never)
+    private mutating func noteKeepAlive(_ value: Bytes) {
+        var seconds: UInt64 = 0
+        value.forEachListElement { parameter in
+            guard parameter.count > 8, parameter.prefix(8).equalsIgnoringCase("timeout=") else {
+                return
+            }
+            seconds = parameter.dropFirst(8).decimal() ?? 0
+        }
+        keepAliveSeconds = UInt32(truncatingIfNeeded: min(seconds, Limits.announcedRest))
     }
 
     private mutating func noteTE(_ value: Bytes) {

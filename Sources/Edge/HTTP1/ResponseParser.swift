@@ -29,6 +29,7 @@ enum HTTP1ResponseParser {
         head.text.commit(length)
         head.isPersistent = facts.isPersistent(head.version)
         head.nominatesFields = facts.nominatesFields
+        head.keepAliveSeconds = facts.keepAliveSeconds
         head.announcedLength = facts.lengthLines > 0 ? facts.contentLength : nil
         guard facts.connectionOptions <= Limits.headFields else {
             throw MalformedMessage(400, "too many connection options")

@@ -9,6 +9,7 @@ enum Counter: Int, CaseIterable, BitwiseCopyable, Sendable {
     case handshakesFull, handshakesResumed, handshakesFailed
     case upstreamHandshakesFull, upstreamHandshakesResumed, upstreamHandshakesFailed
     case upstreamDials, upstreamDialFailures, upstreamReused, upstreamUnpooled
+    case upstreamRedials, upstreamStale, upstreamAged, upstreamPings
     case streamResetsReceived, streamResetsSent, upstreamResets, goawaysReceived, goawaysSent
     case resolverFailures
     case upstreamHandovers, keyViolations
@@ -31,10 +32,10 @@ enum CounterLayout {
 
     static var retries: Int { Counter.requestNanoseconds.rawValue + 1 }
     static var errors: Int {
-        retries + Int(RetryVerdict.reusedAndNoBytesAndIdempotent.rawValue) + 1
+        retries + Int(RetryVerdict.noBytesAndIdempotent.rawValue) + 1
     }
     static var timeouts: Int { errors + Int(ErrorReason.clientTimeout.rawValue) + 1 }
-    static var oddities: Int { timeouts + Int(TimeoutKind.upstreamIdle.rawValue) + 1 }
+    static var oddities: Int { timeouts + Int(TimeoutKind.upstreamPing.rawValue) + 1 }
     static var floods: Int { oddities + Int(Oddity.unreadAcknowledgements.rawValue) + 1 }
     static var refusals: Int { floods + Int(Oddity.unreadAcknowledgements.rawValue) + 1 }
     static var durations: Int { refusals + Int(ConnectionRefusal.memory.rawValue) + 1 }

@@ -146,6 +146,18 @@ enum MetricsPage {
             "Requests kept from a connection that was not opened for them: 0, or a defect.",
             totals[.keyViolations])
         page.counter(
+            "edge_upstream_redials_total", "Dials put off because every address had refused.",
+            totals[.upstreamRedials])
+        page.counter(
+            "edge_upstream_stale_total", "Connections found ended when a request needed one.",
+            totals[.upstreamStale])
+        page.counter(
+            "edge_upstream_aged_total", "Connections that have reached `max_age`.",
+            totals[.upstreamAged])
+        page.counter(
+            "edge_upstream_pings_total", "HTTP/2 connections to services asked for a sign of life.",
+            totals[.upstreamPings])
+        page.counter(
             "edge_upstream_unpooled_total", "Exchanges served without a host client.",
             totals[.upstreamUnpooled])
         page.begin(

@@ -91,6 +91,7 @@ extension ErrorReason {
 /// Why a request could safely be sent once more (RFC 9110 §9.2.2, RFC 9113 §8.7).
 enum RetryVerdict: UInt8, CaseIterable, BitwiseCopyable, Sendable {
     case none, unsent, refusedStream, goawayAboveLast, reusedAndNoBytesAndIdempotent
+    case noBytesAndIdempotent
 
     var name: StaticString {
         switch self {
@@ -99,6 +100,7 @@ enum RetryVerdict: UInt8, CaseIterable, BitwiseCopyable, Sendable {
         case .refusedStream: "refused_stream"
         case .goawayAboveLast: "goaway_above_last"
         case .reusedAndNoBytesAndIdempotent: "reused_and_no_bytes_and_idempotent"
+        case .noBytesAndIdempotent: "no_bytes_and_idempotent"
         }
     }
 }
@@ -122,7 +124,7 @@ enum ConnectionRefusal: UInt8, Error, CaseIterable, BitwiseCopyable, Sendable {
 /// The deadline that passed.
 enum TimeoutKind: UInt8, CaseIterable, BitwiseCopyable, Sendable {
     case handshake, head, body, write, idle
-    case queue, resolve, dial, upstreamHandshake, response, upstreamIdle
+    case queue, resolve, dial, upstreamHandshake, response, upstreamIdle, upstreamPing
 
     var name: StaticString {
         switch self {
@@ -137,6 +139,7 @@ enum TimeoutKind: UInt8, CaseIterable, BitwiseCopyable, Sendable {
         case .upstreamHandshake: "upstream_handshake"
         case .response: "response"
         case .upstreamIdle: "upstream_idle"
+        case .upstreamPing: "upstream_ping"
         }
     }
 }

@@ -18,6 +18,8 @@ struct HostView: Equatable, Sendable {
     var requests: UInt64 = 0
     var reused: UInt64 = 0
     var failures: UInt64 = 0
+    /// How long connections may rest, as the service's own closes have shown; nil: not known.
+    var rest: Duration?
     var addresses: [String] = []
     var idleFor = Duration.zero
 
@@ -103,6 +105,7 @@ enum RegistryPage {
         text += ",\"in_flight\":\(host.inFlight),\"waiting\":\(host.waiting)"
         text += ",\"dials\":\(host.dials),\"requests\":\(host.requests)"
         text += ",\"reused\":\(host.reused),\"failures\":\(host.failures)"
+        text += ",\"rest_ms\":\(host.rest.map { String($0.milliseconds) } ?? "null")"
         text += ",\"addresses\":\(list(host.addresses))"
         text += ",\"idle_for_ms\":\(max(0, host.idleFor.milliseconds))}"
     }

@@ -2,11 +2,6 @@
 
 import Synchronization
 
-/// Which version a host turned out to speak where both were possible.
-enum LearnedProtocol: UInt8, Sendable {
-    case unknown, http1, http2
-}
-
 /// Counts and facts of one host, shared by all workers; atomics only, so that nothing on a
 /// request's way takes a lock.
 struct HostRecord: ~Copyable {
@@ -28,21 +23,13 @@ struct HostRecord: ~Copyable {
     let failures = Atomic<UInt64>(0)
     /// Milliseconds on the monotonic clock when the host was last asked for.
     let lastUsed = Atomic<Int64>(0)
-    private let learnedValue = Atomic<UInt8>(0)
+    let memory = HostMemory()
     /// Whether it has ever answered; a host that has not is the first to make room.
     let hasAnswered = Atomic<Bool>(false)
     /// Out of the registry: pools close what is idle and end with their last exchange.
     let isRetired = Atomic<Bool>(false)
     /// Bit per worker (mod 64) that has a pool for this host.
     let workers = Atomic<UInt64>(0)
-
-    var learned: LearnedProtocol {
-        LearnedProtocol(rawValue: learnedValue.load(ordering: .relaxed)) ?? .unknown
-    }
-
-    func learn(_ protocolName: LearnedProtocol) {
-        learnedValue.store(protocolName.rawValue, ordering: .relaxed)
-    }
 
     /// Counts one more connection unless `limit` are open already.
     func reserveConnection(limit: Int) -> Bool {

@@ -179,6 +179,16 @@ enum Socket {
         }
     }
 
+    /// Whether nothing waits to be received: no byte, no end, no error (MSG_PEEK).
+    static func isQuiet(_ descriptor: Int32) -> Bool {
+        var byte: UInt8 = 0
+        while unsafe recv(descriptor, &byte, 1, Int32(MSG_PEEK)) < 0 {
+            let code = edge_errno()
+            if code != EINTR { return code == EAGAIN }
+        }
+        return false
+    }
+
     /// Bytes that were sent and that the peer has not acknowledged (SIOCOUTQ); 0 when unknown.
     static func unacknowledged(_ descriptor: Int32) -> Int {
         max(0, Int(edge_unacknowledged(descriptor)))

@@ -27,6 +27,10 @@ struct HostPool: ~Copyable {
     var waiting = 0
     /// Those of them that need HTTP/1.1 for its Upgrade.
     var waitingForUpgrade = 0
+    /// Those of them that take a new connection only.
+    var waitingForFresh = 0
+    /// Waiters are being given connections: looking for one may close another, which comes back.
+    var isServing = false
     var dialling = 0
     /// Exchanges that point here, until their log line is written.
     var exchanges = 0
@@ -51,6 +55,9 @@ struct HostPool: ~Copyable {
     var isQuiet = false
     /// HTTP/2 connections with exchanges or waiting for some.
     var sharedHead: Ref<UpstreamConnection>?
+    /// When to dial again after all addresses have refused, and how often that was done.
+    var redial = Deadline()
+    var redials = 0
     /// What made the last dial fail; told to the waiters when no other dial is left.
     var lastFailure = ErrorReason.none
 
@@ -80,10 +87,10 @@ struct HostPool: ~Copyable {
 
     /// Whether one connection may turn out to be enough for all waiters.
     @inline(__always)
-    var mayMultiplex: Bool {
+    func mayMultiplex(_ now: Instant) -> Bool {
         if isSecure {
             guard protocols.contains(.http2) else { return false }
-            return !protocols.contains(.http1) || record[].learned != .http1
+            return !protocols.contains(.http1) || record[].memory.learned(now) != .http1
         }
         return protocols.contains(.h2c)
     }
@@ -127,12 +134,14 @@ struct HostPool: ~Copyable {
         connection[].previousIdle = nil
     }
 
-    /// An HTTP/2 connection that can take one more stream.
+    /// An HTTP/2 connection, ready since or after an instant, that can take one more stream.
     @inline(__always)
-    func sharedWithCapacity() -> Ref<UpstreamConnection>? {
+    func sharedWithCapacity(since: Instant = .zero) -> Ref<UpstreamConnection>? {
         var candidate = sharedHead
         while let connection = candidate {
-            if connection[].hasStreamCapacity { return connection }
+            if connection[].hasStreamCapacity, connection[].history.readyAt >= since {
+                return connection
+            }
             candidate = connection[].nextIdle
         }
         return nil

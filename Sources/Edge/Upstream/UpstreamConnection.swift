@@ -6,6 +6,15 @@ enum UpstreamPhase: UInt8 {
     case dialling, handshaking, settling, ready, closed
 }
 
+/// How long a connection lives, and when an HTTP/2 one is asked whether it does.
+struct ConnectionUpkeep: BitwiseCopyable {
+    /// Zero: as long as it is of use.
+    var maxAge = Duration.seconds(600)
+    /// Silence after which a PING is sent; zero: none ever.
+    var pingAfter = Duration.seconds(15)
+    var pingTimeout = Duration.seconds(5)
+}
+
 /// What an HTTP/1 connection expects to read.
 enum UpstreamReading: UInt8 {
     /// Nothing: no exchange; whatever comes ends the connection.
@@ -23,8 +32,17 @@ struct UpstreamHistory: BitwiseCopyable {
     var readyAt: Instant
     /// How long it may rest.
     var keepalive = Duration.seconds(60)
+    /// From here on it takes no new exchange; what it carries it finishes.
+    var retiresAt = Instant.never
+    var upkeep = ConnectionUpkeep()
     /// Exchanges begun on it so far.
     var served: UInt64 = 0
+
+    // HTTP/2: when the peer was heard last, and when it acknowledged a PING last.
+    var heardAt = Instant.zero
+    var acknowledgedAt = Instant.zero
+    /// When a PING was sent of which nothing was heard yet; zero: none.
+    var pingedAt = Instant.zero
 }
 
 /// State of one upstream connection; lives in its worker's slab.
@@ -63,7 +81,9 @@ struct UpstreamConnection: ~Copyable {
     var isPersistent = false
 
     var idleSince = Instant.zero
-    /// Requests that the host had had when it began to rest beside others (`restPassed`).
+    /// When to look whether it is one too many that rests, and how many requests the host had had
+    /// when that was settled.
+    var surplusAt = Instant.never
     var requestsAtRest: UInt64 = 0
     /// The peer's GOAWAY, its age or a drain: finish what runs, take nothing new.
     var isDraining = false

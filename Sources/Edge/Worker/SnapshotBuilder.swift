@@ -195,6 +195,9 @@ final class SnapshotBuilder {
         policy.idleTimeout = route.timeouts.idleTimeout
         policy.queueTimeout = route.timeouts.queueTimeout
         policy.keepalive = upstream.keepalive
+        policy.upkeep = ConnectionUpkeep(
+            maxAge: upstream.maxAge, pingAfter: upstream.pingAfter,
+            pingTimeout: upstream.pingTimeout)
         policy.maxConnections = upstream.maxConnectionsPerHost
         policy.maxInFlight = upstream.maxInFlightPerHost
         policy.maxQueue = upstream.maxQueuePerHost

@@ -147,8 +147,7 @@ extension Worker {
 
     private func registryView(_ sum: Census.Part, _ ledger: [LedgerRow]) -> RegistryView {
         var view = RegistryView()
-        let now = loop[].now.nanoseconds / 1_000_000
-        view.hosts = registry.snapshot().map { Self.view($0, now: now) }
+        view.hosts = registry.snapshot().map { Self.view($0, loop[].now) }
         view.hostCount = view.hosts.count
         view.connections = registry.connections.load(ordering: .relaxed)
         view.evictions = registry.evictions.load(ordering: .relaxed)
@@ -158,7 +157,7 @@ extension Worker {
         return view
     }
 
-    private static func view(_ client: HostClient, now: Int64) -> HostView {
+    private static func view(_ client: HostClient, _ now: Instant) -> HostView {
         let record = client.record
         let key = client.identity.key
         var view = HostView()
@@ -167,7 +166,7 @@ extension Worker {
         view.scheme = key.isSecure ? "https" : "http"
         view.versions = key.protocols.names
         view.learned =
-            switch record[].learned {
+            switch record[].memory.learned(now) {
             case .unknown: nil
             case .http1: .h1
             case .http2: .h2
@@ -180,9 +179,10 @@ extension Worker {
         view.requests = record[].requests.load(ordering: .relaxed)
         view.reused = record[].reused.load(ordering: .relaxed)
         view.failures = record[].failures.load(ordering: .relaxed)
+        view.rest = record[].memory.rest(now)
         view.addresses = client.lastAddresses.map(\.host)
         view.idleFor = .milliseconds(
-            max(0, now - record[].lastUsed.load(ordering: .relaxed)))
+            max(0, now.milliseconds - record[].lastUsed.load(ordering: .relaxed)))
         return view
     }
 }

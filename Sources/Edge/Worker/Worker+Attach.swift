@@ -74,7 +74,7 @@ extension Worker {
         let head = exchange[].head
         if upstream[].exchangeCount == 1 {
             removeIdle(upstream)
-            loop[].timers.clear(&upstream[].deadline)
+            pingAfterRest(upstream)
         }
         if !exchange[].request.queue.isEmpty {
             exchange[].keepForReplay(exchange[].request.queue.bytes)
@@ -162,6 +162,7 @@ extension Worker {
             let canServe =
                 upstream[].isPersistent && isWhole && upstream[].reading == .idle && !hasSkipped
                 && upstream[].input.isEmpty && !upstream[].isDraining && pool[].isInTable
+                && loop[].now < upstream[].history.retiresAt
                 && !state[].hasToldAll && !pool[].record[].isRetired.load(ordering: .relaxed)
                 && pool[].record[].starving.load(ordering: .relaxed) & ~workerBit == 0
             if canServe {

@@ -55,16 +55,12 @@ extension Worker {
             // A proxy may ignore Upgrade (RFC 9110 §7.8); these hosts do not speak what has it.
             exchange[].wantsUpgrade = false
         }
-        if pool[].waiting == 0,
-            pool[].record[].inFlight.load(ordering: .relaxed) < exchange[].policy.maxInFlight
+        if pool[].waiting == pool[].waitingForFresh,
+            pool[].record[].inFlight.load(ordering: .relaxed) < exchange[].policy.maxInFlight,
+            let connection = readyConnection(for: exchange, in: pool)
         {
-            if !exchange[].wantsUpgrade, let shared = pool[].sharedWithCapacity() {
-                return attach(exchange, to: shared)
-            }
-            if let idle = pool[].idleHead {
-                takeIdle(idle)
-                return attach(exchange, to: idle)
-            }
+            if !connection[].isHTTP2 { takeIdle(connection) }
+            return attach(exchange, to: connection)
         }
         // Those whose dials are under way are served by these; the queue is what is behind them.
         let dialling = max(pool[].dialling, pool[].isResolving ? 1 : 0)
@@ -84,6 +80,7 @@ extension Worker {
         pool[].waiters.append(exchange[].token)
         pool[].waiting += 1
         if exchange[].wantsUpgrade { pool[].waitingForUpgrade += 1 }
+        if exchange[].freshSince != .zero { pool[].waitingForFresh += 1 }
         pool[].record[].waiting.wrappingAdd(1, ordering: .relaxed)
         counters.open(.waiter)
         refreshDeadline(exchange)
@@ -95,6 +92,7 @@ extension Worker {
         exchange[].isWaiting = false
         pool[].waiting -= 1
         if exchange[].wantsUpgrade { pool[].waitingForUpgrade -= 1 }
+        if exchange[].freshSince != .zero { pool[].waitingForFresh -= 1 }
         pool[].record[].waiting.wrappingSubtract(1, ordering: .relaxed)
         counters.close(.waiter)
         if pool[].waiting == 0 {
@@ -102,6 +100,7 @@ extension Worker {
             pool[].record[].starving.bitwiseAnd(~workerBit, ordering: .relaxed)
             resolver[].forget(pool[].token)
             pool[].isResolving = false
+            loop[].timers.cancel(&pool[].redial)
         }
     }
 
@@ -109,25 +108,40 @@ extension Worker {
 
     /// Hands connections to those who wait, oldest first, then dials for the rest.
     func serveWaiters(_ pool: Ref<HostPool>) {
-        while pool[].waiting > 0, let token = pool[].waiters.first {
+        guard !pool[].isServing else { return }
+        if pool[].waiting > 0 {
+            pool[].isServing = true
+            handConnections(pool)
+            pool[].isServing = false
+        }
+        dialForWaiters(pool)
+        retireIfUnused(pool)
+    }
+
+    private func handConnections(_ pool: Ref<HostPool>) {
+        // Who waits for a new connection does not hold up those behind.
+        var passed = 0
+        while passed < pool[].waiters.count {
+            let token = pool[].waiters[passed]
             guard let exchange = exchanges[].resolve(token), exchange[].isWaiting else {
-                pool[].waiters.removeFirst()
+                pool[].waiters.remove(at: passed)
                 continue
             }
             guard
                 pool[].record[].inFlight.load(ordering: .relaxed)
                     < exchange[].policy.maxInFlight
-            else { break }
-            let shared = exchange[].wantsUpgrade ? nil : pool[].sharedWithCapacity()
-            guard let connection = shared ?? pool[].idleHead else { break }
-            if shared == nil { takeIdle(connection) }
-            pool[].waiters.removeFirst()
+            else { return }
+            guard let connection = readyConnection(for: exchange, in: pool) else {
+                guard exchange[].freshSince != .zero else { return }
+                passed += 1
+                continue
+            }
+            if !connection[].isHTTP2 { takeIdle(connection) }
+            pool[].waiters.remove(at: passed)
             stopWaiting(exchange, pool)
             exchange[].record.queue = queueTime(exchange, connection)
             attach(exchange, to: connection)
         }
-        dialForWaiters(pool)
-        retireIfUnused(pool)
     }
 
     /// How long an exchange waited for its connection, without that connection's dial.

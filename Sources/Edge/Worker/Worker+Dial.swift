@@ -6,18 +6,19 @@ import Synchronization
 extension Worker {
     /// As many dials as the waiters need and the bounds allow.
     func dialForWaiters(_ pool: Ref<HostPool>) {
-        guard pool[].waiting > 0 else { return }
+        guard pool[].waiting > 0, !pool[].redial.isSet else { return }
         // Of a host that may multiplex, the first connection decides for all.
-        if pool[].mayMultiplex, pool[].waitingForUpgrade == 0,
-            pool[].dialling > 0 || pool[].isBorrowing
-        {
-            return
-        }
+        let mayMultiplex = pool[].waitingForUpgrade == 0 && pool[].mayMultiplex(loop[].now)
+        if mayMultiplex, pool[].dialling > 0 || pool[].isBorrowing { return }
         if borrows(pool) { return }
         let coming = pool[].isBorrowing ? 1 : 0
         guard pool[].dialling + coming < pool[].waiting, hasAddresses(pool) else { return }
         let policy = waiterPolicy(pool)
-        if pool[].waitingForUpgrade == 0, pool[].sharedWithCapacity() != nil { return }
+        if pool[].waitingForUpgrade == 0, pool[].waitingForFresh == 0,
+            pool[].sharedWithCapacity() != nil
+        {
+            return
+        }
         // No connection for those that the bound of exchanges would keep from using it.
         let room = policy.maxInFlight - pool[].record[].inFlight.load(ordering: .relaxed)
         let wanted = min(pool[].waiting, room) - coming
@@ -29,8 +30,10 @@ extension Worker {
                     pool, address: start % pool[].addresses.count,
                     left: pool[].addresses.count - 1, policy)
             else { break }
-            if pool[].mayMultiplex, pool[].waitingForUpgrade == 0 { break }
+            if mayMultiplex { return }
         }
+        let isStuck = pool[].dialling == 0 && !pool[].redial.isSet
+        if isStuck, pool[].waitingForFresh > 0 { settleForAny(pool) }
     }
 
     /// The policy of the newest waiter, whose bounds and times are those in force, for a dial on
@@ -146,6 +149,8 @@ extension Worker {
         connection[].addressIndex = index
         connection[].addressesLeft = left
         connection[].history.keepalive = policy.keepalive
+        connection[].history.upkeep = policy.upkeep
+        connection[].history.retiresAt = retirement(policy.upkeep)
         connection[].handshakeTimeout = policy.handshakeTimeout
         connection[].dialUntil = now + policy.dialTimeout
         connection[].forcesHTTP1 = pool[].waitingForUpgrade > 0
@@ -167,6 +172,14 @@ extension Worker {
         }
     }
 
+    static func reason(_ failure: TLSFailure) -> ErrorReason {
+        switch failure.kind {
+        case .certificateInvalid, .certificateNameMismatch: .tlsCertificateError
+        case .closed, .io: .connectionTerminated
+        case .protocolError, .flood, .resources: .tlsProtocolError
+        }
+    }
+
     /// A dial came to nothing: the next address, or the end for those it was made for.
     func dialFailed(_ connection: Ref<UpstreamConnection>, _ reason: ErrorReason) {
         let pool = connection[].pool
@@ -175,6 +188,7 @@ extension Worker {
         let hasStartedNext = connection[].hasStartedNext
         counters.add(.upstreamDialFailures)
         pool[].record[].failures.wrappingAdd(1, ordering: .relaxed)
+        pool[].record[].memory.forgetProtocol()
         pool[].lastFailure = reason
         closeUpstream(connection, servesWaiters: false)
         if left > 0, !hasStartedNext, pool[].waiting > 0 {
@@ -190,7 +204,7 @@ extension Worker {
 
     /// No dial is under way any more and the last one failed.
     private func dialsFailed(_ pool: Ref<HostPool>) {
-        guard pool[].waiting > 0 else { return }
+        guard pool[].waiting > 0, !redialsSoon(pool) else { return }
         let reason = pool[].lastFailure
         let onlyOldest = pool[].connections > 0
         switch reason {

@@ -43,6 +43,7 @@ extension Worker {
     /// is cheaper than one that goes to and fro.
     func borrows(_ pool: Ref<HostPool>) -> Bool {
         guard !pool[].isBorrowing, pool[].isQuiet, pool[].isInTable, pool[].waitingForUpgrade == 0,
+            pool[].waitingForFresh == 0,
             pool[].record[].idle.load(ordering: .relaxed) > pool[].idleCount
         else { return false }
         let borrower = Borrower(worker: index, pool: pool[].token)

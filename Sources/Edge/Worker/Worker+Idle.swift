@@ -6,11 +6,11 @@ extension Worker {
     /// An HTTP/1 connection rests: on top of its pool's pile and of the worker's list.
     func putIdle(_ connection: Ref<UpstreamConnection>) {
         let pool = connection[].pool
-        connection[].idleSince = loop[].now
         pool[].pushIdle(connection)
-        addIdle(connection)
+        beginRest(connection)
         if connection[].output.isEmpty { connection[].transport.tls?.releaseBuffers() }
-        armRest(connection)
+        loop[].timers.set(
+            &connection[].deadline, connection[].token, at: nextLook(connection))
     }
 
     func takeIdle(_ connection: Ref<UpstreamConnection>) {
@@ -54,9 +54,8 @@ extension Worker {
 
     /// Without exchanges, an HTTP/2 connection rests like any other.
     func armSharedIdle(_ upstream: Ref<UpstreamConnection>) {
-        upstream[].idleSince = loop[].now
-        addIdle(upstream)
-        armRest(upstream)
+        beginRest(upstream)
+        armWatch(upstream)
         roomFreed()
     }
 
@@ -64,7 +63,8 @@ extension Worker {
     func restShared(_ upstream: Ref<UpstreamConnection>) {
         guard upstream[].exchangeCount == 0, upstream[].phase == .ready else { return }
         let pool = upstream[].pool
-        if upstream[].isDraining || !pool[].isInTable || state[].hasToldAll
+        if upstream[].isDraining || loop[].now >= upstream[].history.retiresAt
+            || !pool[].isInTable || state[].hasToldAll
             || pool[].record[].isRetired.load(ordering: .relaxed)
             || pool[].record[].starving.load(ordering: .relaxed) & ~workerBit != 0
         {
@@ -76,31 +76,43 @@ extension Worker {
 
     // MARK: how long
 
-    /// Sets when a connection that has come to rest has rested long enough.
-    private func armRest(_ connection: Ref<UpstreamConnection>) {
+    /// A connection has come to rest.
+    private func beginRest(_ connection: Ref<UpstreamConnection>) {
         let pool = connection[].pool
-        var rest = connection[].history.keepalive
+        connection[].idleSince = loop[].now
+        addIdle(connection)
+        connection[].surplusAt = .never
         if pool[].record[].idle.load(ordering: .relaxed) > pool[].idleCount {
             // Others rest in other workers: of a quiet host one worker's are enough.
-            rest = min(rest, Limits.surplusRest)
+            connection[].surplusAt = loop[].now + Limits.surplusRest
             connection[].requestsAtRest = pool[].record[].requests.load(ordering: .relaxed)
         }
-        loop[].timers.set(
-            &connection[].deadline, connection[].token, at: connection[].idleSince + rest)
     }
 
-    /// A connection has rested for a while: too long, or more of them rest than its host needs.
+    /// When the rest of a connection is to be looked at again.
+    @inline(__always)
+    func nextLook(_ connection: Ref<UpstreamConnection>) -> Instant {
+        min(restEnds(connection), connection[].surplusAt)
+    }
+
+    /// The deadline of a resting HTTP/1 connection has come.
     func restPassed(_ connection: Ref<UpstreamConnection>) {
-        let pool = connection[].pool
-        let until = connection[].idleSince + connection[].history.keepalive
-        guard until > loop[].now else { return closeUpstream(connection) }
-        let requests = pool[].record[].requests.load(ordering: .relaxed)
-        let isQuiet = requests &- connection[].requestsAtRest < Limits.surplusRequests
-        if isQuiet, givesUpSurplus(connection) { return closeUpstream(connection) }
-        connection[].requestsAtRest = requests
+        if restIsOver(connection) { return closeUpstream(connection) }
         loop[].timers.set(
-            &connection[].deadline, connection[].token,
-            at: min(until, loop[].now + Limits.surplusRest))
+            &connection[].deadline, connection[].token, at: nextLook(connection))
+    }
+
+    /// Whether a connection has rested too long, or more of them rest than its host needs.
+    func restIsOver(_ connection: Ref<UpstreamConnection>) -> Bool {
+        let now = loop[].now
+        guard now < restEnds(connection) else { return true }
+        guard now >= connection[].surplusAt else { return false }
+        let requests = connection[].pool[].record[].requests.load(ordering: .relaxed)
+        let isQuiet = requests &- connection[].requestsAtRest < Limits.surplusRequests
+        if isQuiet, givesUpSurplus(connection) { return true }
+        connection[].requestsAtRest = requests
+        connection[].surplusAt = now + Limits.surplusRest
+        return false
     }
 
     /// Takes a connection off the count of those that rest, if others do in other workers: of those

@@ -59,9 +59,7 @@ extension Worker {
         case .wantsRead, nil: markDirty(upstream)
         case .failed(let failure):
             counters.add(.upstreamHandshakesFailed)
-            let isCertificate =
-                failure.kind == .certificateInvalid || failure.kind == .certificateNameMismatch
-            dialFailed(upstream, isCertificate ? .tlsCertificateError : .tlsProtocolError)
+            dialFailed(upstream, Self.reason(failure))
         case .done:
             let isResumed = upstream[].transport.tls?.isResumed ?? false
             counters.add(isResumed ? .upstreamHandshakesResumed : .upstreamHandshakesFull)
@@ -80,7 +78,7 @@ extension Worker {
         let pool = upstream[].pool
         upstream[].isHTTP2 = isHTTP2
         if pool[].isSecure, !upstream[].forcesHTTP1 {
-            pool[].record[].learn(isHTTP2 ? .http2 : .http1)
+            pool[].record[].memory.learn(isHTTP2 ? .http2 : .http1, loop[].now)
         }
         if isHTTP2 {
             upstream[].phase = .settling
@@ -94,7 +92,7 @@ extension Worker {
         }
         upstream[].phase = .ready
         upstream[].history.readyAt = loop[].now
-        pool[].dialling -= 1
+        dialSucceeded(pool)
         // A dial that was overtaken by another one is of use to the next request.
         putIdle(upstream)
         serveWaiters(pool)
@@ -107,8 +105,10 @@ extension Worker {
         guard upstream[].phase == .settling else { return serveWaiters(pool) }
         upstream[].phase = .ready
         upstream[].history.readyAt = loop[].now
-        pool[].dialling -= 1
+        upstream[].idleSince = loop[].now
+        dialSucceeded(pool)
         loop[].timers.clear(&upstream[].deadline)
+        armWatch(upstream)
         pool[].addShared(upstream)
         serveWaiters(pool)
         if upstream[].phase == .ready, upstream[].exchangeCount == 0 { armSharedIdle(upstream) }
@@ -137,6 +137,7 @@ extension Worker {
             counters.timeout(.upstreamHandshake)
             dialFailed(upstream, .connectionTimeout)
         case .ready:
+            if upstream[].isHTTP2 { return watchShared(upstream) }
             if upstream[].exchangeCount == 0 { restPassed(upstream) }
         case .closed: break
         }
@@ -157,6 +158,7 @@ extension Worker {
         pool[].removeIdle(upstream)
         removeIdle(upstream)
         upstream[].phase = .closed
+        if loop[].now >= upstream[].history.retiresAt { counters.add(.upstreamAged) }
         loop[].timers.cancel(&upstream[].deadline)
         countOddities(of: &upstream[].session)
         if let session = upstream[].session.take() {

@@ -74,6 +74,9 @@ extension Worker {
                 informationalHead(exchange, head)
             } else {
                 upstream[].isPersistent = head[].isPersistent
+                if head[].keepAliveSeconds != 0 {
+                    noteAnnouncedRest(upstream, seconds: head[].keepAliveSeconds)
+                }
                 upstream[].decoder = HTTP1BodyDecoder(head[].framing)
                 upstream[].reading = .body
                 responseHead(exchange, head)

@@ -4,6 +4,7 @@ import Synchronization
 
 extension Worker {
     func receivedUpstreamHTTP2(_ upstream: Ref<UpstreamConnection>, _ bytes: Bytes) {
+        upstream[].history.heardAt = loop[].now
         do throws(HTTP2Failure) {
             try upstream[].session?.receive(bytes, now: loop[].now)
         } catch {
@@ -60,10 +61,15 @@ extension Worker {
             case .goAway:
                 counters.add(.goawaysReceived)
                 upstream[].isDraining = true
-                if upstream[].exchangeCount == 0 { closeUpstream(upstream) }
+                if upstream[].exchangeCount == 0 {
+                    noteEndOfRest(upstream)
+                    closeUpstream(upstream)
+                }
             case .settings:
                 upstreamSettled(upstream)
-            case .pingAcknowledged: break
+            case .pingAcknowledged:
+                upstream[].history.acknowledgedAt = loop[].now
+                upstream[].history.pingedAt = .zero
             }
         }
     }

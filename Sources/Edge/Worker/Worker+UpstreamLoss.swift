@@ -4,11 +4,17 @@ import Synchronization
 
 extension Worker {
     /// Sends a request once more, on another connection.
-    func retry(_ exchange: Ref<Exchange>, _ verdict: RetryVerdict) {
+    ///
+    /// `freshSince`: when its own was lost; others that rest may have met the same end.
+    func retry(
+        _ exchange: Ref<Exchange>, _ verdict: RetryVerdict, freshSince: Instant = .zero
+    ) {
         guard let pool = exchange[].pool else { return }
         let old = detach(exchange)
         exchange[].record.retry = verdict
         exchange[].record.queue = nil
+        exchange[].freshSince = freshSince
+        if verdict == .noBytesAndIdempotent { exchange[].wasRepeated = true }
         counters.retry(verdict)
         exchange[].isUpstreamStreamClosed = false
         exchange[].request.reset(owner: exchange[].token)
@@ -27,15 +33,16 @@ extension Worker {
         if upstream[].phase == .settling { return dialFailed(upstream, reason) }
         let pool = upstream[].pool
         let wasIdle = upstream[].exchangeCount == 0
+        if reason == .connectionTerminated { noteEndOfRest(upstream) }
         if !wasIdle { pool[].record[].failures.wrappingAdd(1, ordering: .relaxed) }
         upstream[].isDraining = true
         while let exchange = exchanges[].resolve(upstream[].firstExchange) {
             let wasSent = upstream[].transport.bytesOut != exchange[].bytesOutBefore
             let verdict = exchange[].retryVerdict(
-                wasSent: wasSent, connectionWasReused: exchange[].record.isReused)
+                wasSent: wasSent, connectionWasReused: exchange[].record.isReused, reason: reason)
             if verdict != .none {
                 // Not on this one again: it is draining, and of HTTP/1 it is not idle.
-                retry(exchange, verdict)
+                retry(exchange, verdict, freshSince: loop[].now)
             } else {
                 _ = detach(exchange)
                 answerLoss(exchange, reason)
@@ -50,6 +57,8 @@ extension Worker {
             fail(exchange, 502, reason, "the upstream's answer is not HTTP")
         case .responseHeadSize:
             fail(exchange, 502, reason, "the upstream's answer has too large a head")
+        case .connectionReadTimeout where exchange[].responseProgress == .none:
+            fail(exchange, 504, reason, "the upstream does not answer a PING")
         case .internalError:
             fail(exchange, 503, reason, "there is no memory to go on")
         default:

@@ -219,8 +219,13 @@ final class Worker {
                 return
             }
             drainTicked()
+        case .pool:
+            guard let pool = pools[].resolve(token),
+                loop[].timers.confirm(&pool[].redial, token, now: loop[].now)
+            else { return }
+            redialDue(pool)
         case .resolver: resolver[].deadlinePassed()
-        case .none, .pool, .mailbox: break
+        case .none, .mailbox: break
         }
     }
 

@@ -12,6 +12,7 @@ struct ParsedHead: Equatable {
     var version: Version
     var framing: Framing
     var announcedLength: UInt64?
+    var keepAliveSeconds: UInt32
     var status: UInt16
     var upgrade: String
     var flags: [Bool]
@@ -28,6 +29,7 @@ struct ParsedHead: Equatable {
         version = head.version
         framing = head.framing
         announcedLength = head.announcedLength
+        keepAliveSeconds = head.keepAliveSeconds
         status = head.status
         upgrade = head.bytes(head.upgrade).string
         flags = [

@@ -43,6 +43,20 @@ import Testing
         #expect(head?.announcedLength == length)
     }
 
+    @Test("says how long the connection may rest")
+    func keepAlive() {
+        let cases: [(String, UInt32)] = [
+            ("timeout=5", 5), ("timeout=5, max=100", 5), ("max=100 , Timeout=7", 7),
+            ("timeout=99999999999", 86_400), ("timeout=0", 0), ("timeout=", 0), ("timeout=x", 0),
+            ("timeout=-1", 0), ("300", 0), ("", 0), ("timeout", 0),
+        ]
+        for (value, expected) in cases {
+            let text = "HTTP/1.1 204 No Content\r\nKeep-Alive: \(value)\r\n\r\n"
+            let head = outcome(of: text, .response(to: .get)).head
+            #expect(head?.keepAliveSeconds == expected, "\(value)")
+        }
+    }
+
     @Test("says whether the connection lives on")
     func persistence() {
         let cases: [(String, Bool)] = [

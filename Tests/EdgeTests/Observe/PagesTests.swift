@@ -112,6 +112,7 @@ import Testing
         host.dials = 1
         host.requests = 10
         host.reused = 9
+        host.rest = .milliseconds(4000)
         host.addresses = ["127.0.0.1"]
         host.idleFor = .milliseconds(12)
         var view = RegistryView()
@@ -124,7 +125,8 @@ import Testing
             {"hosts":[
             {"host":"id-42.apps","port":80,"scheme":"http","versions":["1.1","2"],\#
             "learned":"h1","connections":1,"idle":1,"in_flight":0,"waiting":0,"dials":1,\#
-            "requests":10,"reused":9,"failures":0,"addresses":["127.0.0.1"],"idle_for_ms":12}],
+            "requests":10,"reused":9,"failures":0,"rest_ms":4000,\#
+            "addresses":["127.0.0.1"],"idle_for_ms":12}],
             "totals":{"hosts":1,"connections":1,"evictions":0,"unpooled":0},
             "ledger":[
             {"kind":"front_socket","opened":10,"closed":9,"live":1,"walk":1}],
