@@ -73,6 +73,9 @@ WRONG = {
     "a spread beyond the grace": (
         GOOD + "shutdown:\n  grace: 10s\n  spread: 6s\n", 10, 11, "half of 'grace'"),
     "a bad duration": (GOOD + "timeouts:\n  head: 10\n", 9, 9, "duration|10s|unit"),
+    "no time for a PING's answer": (
+        GOOD + "upstream:\n  ping_timeout: 0s\n", 9, 17, "ping_timeout.*1ms"),
+    "an age without a unit": (GOOD + "upstream:\n  max_age: 600\n", 9, 12, "max_age.*duration"),
     "a negative duration": (GOOD + "timeouts:\n  head: -1s\n", 9, 9, "duration|negative|head"),
     "a bad address": (GOOD.replace("127.0.0.1:0", "127.0.0.1:99999"), 2, 14, "address|port"),
     "a bad scheme": (GOOD.replace("http://", "ftp://"), 7, 15, "http"),
