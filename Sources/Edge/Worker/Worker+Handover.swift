@@ -107,7 +107,7 @@ extension Worker {
 
     /// A connection that rests with nothing in its buffers.
     private func resting(_ pool: Ref<HostPool>) -> Ref<UpstreamConnection>? {
-        guard !state[].isDraining else { return nil }
+        guard !state[].hasToldAll else { return nil }
         var candidate = pool[].idleHead ?? pool[].sharedHead
         while let connection = candidate {
             if connection[].isListed, connection[].phase == .ready, !connection[].isDraining,
@@ -128,7 +128,7 @@ extension Worker {
             return discard(handover)
         }
         pool[].isBorrowing = false
-        guard pool[].isInTable, !state[].isDraining, let connection = insert(handover, pool) else {
+        guard pool[].isInTable, !state[].hasToldAll, let connection = insert(handover, pool) else {
             discard(handover)
             return serveWaiters(pool)
         }
