@@ -55,7 +55,8 @@ final class FrontRig {
         let text = Self.configuration.replacing("PORT", with: "\(port)")
         let configuration = try Configuration.parse(text, file: "fuzz.yaml", folder: "")
         registry = Registry(
-            limits: RegistryLimits(maxHosts: 8, maxConnections: 6, hostIdle: .seconds(600))
+            limits: RegistryLimits(
+                maxHosts: 8, maxConnections: 6, hostIdle: .seconds(600), maxShare: 50)
         ) { _, _ in }
         counters = Counters(workers: 1)
         control = ControlView(
@@ -158,7 +159,7 @@ final class FrontRig {
         let live = [
             worker.fronts[].count, worker.upstreams[].count, worker.exchanges[].count,
             worker.heads[].inUse, worker.http2[].bytesInUse,
-            worker.state[].clients, registry.connections.load(ordering: .relaxed),
+            worker.state[].clients, registry.budget[].count,
             control.frontConnections,
         ]
         try require(

@@ -132,6 +132,8 @@ struct UpstreamSettings: Sendable {
 struct RegistrySettings: Sendable {
     var maxHosts: Int
     var maxConnections: Int
+    /// Percent of `maxConnections`.
+    var maxShare: Int
     var hostIdle: Duration
 }
 

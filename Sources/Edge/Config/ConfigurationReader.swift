@@ -38,6 +38,7 @@ struct ConfigurationReader {
         guard let upstream, let resolver, let timeouts, let workers, let limits,
             let maxHosts = registry.count("max_hosts"),
             let maxConnections = registry.count("max_connections"),
+            let maxShare = registry.count("max_share"),
             let hostIdle = registry.duration("host_idle"),
             let logPath = log.text("path"),
             let format = log.choice("format").flatMap(AccessLogSettings.Format.init),
@@ -47,7 +48,8 @@ struct ConfigurationReader {
         return Configuration(
             file: file, workers: workers, listeners: [], routes: [], upstream: upstream,
             registry: .init(
-                maxHosts: maxHosts, maxConnections: maxConnections, hostIdle: hostIdle),
+                maxHosts: maxHosts, maxConnections: maxConnections, maxShare: maxShare,
+                hostIdle: hostIdle),
             resolver: resolver, timeouts: timeouts,
             limits: limits,
             trustedProxies: ranges,

@@ -216,6 +216,10 @@ extension ConfigurationSchema {
                 "max_connections", .count(1...1_000_000), .value("8192"),
                 "Upstream connections in all."),
             .init(
+                "max_share", .count(1...100), .value("25"),
+                "Percent of `max_connections` that one host may hold, so that a host that hangs "
+                    + "leaves room for the others. 100 where there is one host only."),
+            .init(
                 "host_idle", .duration(wait), .value("10m"), "Forget a host without traffic."),
         ])
 

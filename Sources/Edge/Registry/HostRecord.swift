@@ -30,13 +30,6 @@ struct HostRecord: ~Copyable {
     let isRetired = Atomic<Bool>(false)
     /// Bit per worker (mod 64) that has a pool for this host.
     let workers = Atomic<UInt64>(0)
-
-    /// Counts one more connection unless `limit` are open already.
-    func reserveConnection(limit: Int) -> Bool {
-        if connections.wrappingAdd(1, ordering: .relaxed).newValue <= limit { return true }
-        connections.wrappingSubtract(1, ordering: .relaxed)
-        return false
-    }
 }
 
 /// The registry's entry for one upstream host: its key and its record.

@@ -10,6 +10,10 @@ struct RegistryLimits: Sendable, Equatable {
     var maxInFlightPerHost = 1024
     var maxQueuePerHost = 1024
     var hostIdle = Duration.seconds(600)
+    /// Percent of `maxConnections` that one host may hold.
+    var maxShare = 25
+
+    var maxConnectionsOfHost: Int { max(1, maxConnections * maxShare / 100) }
 }
 
 /// The shared table of host clients.
@@ -37,12 +41,11 @@ final class Registry: Sendable {
     }
 
     private let table: Mutex<Table>
-    /// Upstream connections of all workers and hosts.
-    let connections = Atomic<Int>(0)
+    // Safety: written here, freed in deinit; what it points at is atomics.
+    nonisolated(unsafe) private let budgetPointer: Ref<ConnectionBudget>
     let evictions = Atomic<UInt64>(0)
     let unpooled = Atomic<UInt64>(0)
     let made = Atomic<UInt64>(0)
-    private let maxConnections: Atomic<Int>
     /// Of host names in keys.
     let hasher = ByteHash(seed: SystemProcess.randomSeed())
     /// Tells the workers in a mask that a client was retired.
@@ -50,9 +53,14 @@ final class Registry: Sendable {
 
     init(limits: RegistryLimits, onRetire: @escaping @Sendable (HostClient, UInt64) -> Void) {
         table = Mutex(Table(limits: limits))
-        maxConnections = Atomic(limits.maxConnections)
+        unsafe budgetPointer = .allocate(ConnectionBudget(limits))
         self.onRetire = onRetire
     }
+
+    deinit { unsafe budgetPointer.destroy() }
+
+    /// The upstream connections of all workers and hosts; valid as long as the registry.
+    var budget: Ref<ConnectionBudget> { unsafe budgetPointer }
 
     /// The one identity of a key; `makeTLS` runs when it is new.
     func identity<Failure: Error>(
@@ -73,7 +81,7 @@ final class Registry: Sendable {
 
     func setLimits(_ limits: RegistryLimits) {
         table.withLock { $0.limits = limits }
-        maxConnections.store(limits.maxConnections, ordering: .relaxed)
+        budget[].setLimits(limits)
         trim()
     }
 
@@ -87,21 +95,6 @@ final class Registry: Sendable {
             onRetire(client, workers)
         }
     }
-
-    /// The process has more upstream connections than a reload left it.
-    var hasSurplus: Bool {
-        connections.load(ordering: .relaxed) > maxConnections.load(ordering: .relaxed)
-    }
-
-    /// Counts one more upstream connection unless the process holds its most already.
-    func reserveConnection() -> Bool {
-        let limit = maxConnections.load(ordering: .relaxed)
-        if connections.wrappingAdd(1, ordering: .relaxed).newValue <= limit { return true }
-        connections.wrappingSubtract(1, ordering: .relaxed)
-        return false
-    }
-
-    func releaseConnection() { connections.wrappingSubtract(1, ordering: .relaxed) }
 
     /// The client of a host, made now if nobody asked before; `worker` will hold a pool for it.
     func client(

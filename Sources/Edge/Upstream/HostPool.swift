@@ -44,6 +44,8 @@ struct HostPool: ~Copyable {
     var isEnding = false
     /// In the worker's list of those that lack a connection of the whole process.
     var isStarved = false
+    /// Counted in the budget as one that is below its host's share.
+    var isStarving = false
     var addresses: [SocketAddress] = []
     var nextAddress = 0
     var idleHead: Ref<UpstreamConnection>?

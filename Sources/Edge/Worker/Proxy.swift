@@ -98,7 +98,8 @@ final class Proxy {
         RegistryLimits(
             maxHosts: configuration.registry.maxHosts,
             maxConnections: configuration.registry.maxConnections,
-            hostIdle: configuration.registry.hostIdle)
+            hostIdle: configuration.registry.hostIdle,
+            maxShare: configuration.registry.maxShare)
     }
 
     private static func resolver(_ options: ResolverOptions) -> ResolverSettings {

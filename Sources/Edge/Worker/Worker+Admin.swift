@@ -149,7 +149,7 @@ extension Worker {
         var view = RegistryView()
         view.hosts = registry.snapshot().map { Self.view($0, loop[].now) }
         view.hostCount = view.hosts.count
-        view.connections = registry.connections.load(ordering: .relaxed)
+        view.connections = registry.budget[].count
         view.evictions = registry.evictions.load(ordering: .relaxed)
         view.unpooled = registry.unpooled.load(ordering: .relaxed)
         view.ledger = ledger

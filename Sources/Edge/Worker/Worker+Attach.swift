@@ -150,6 +150,7 @@ extension Worker {
                 upstream[].session?.reset(stream, code: HTTP2Code.noError)
                 markDirty(upstream)
             }
+            giveUpShared(upstream)
             restShared(upstream)
         } else {
             upstream[].isReadPaused = false
@@ -165,6 +166,7 @@ extension Worker {
                 && loop[].now < upstream[].history.retiresAt
                 && !state[].hasToldAll && !pool[].record[].isRetired.load(ordering: .relaxed)
                 && pool[].record[].starving.load(ordering: .relaxed) & ~workerBit == 0
+                && !givesUp(pool)
             if canServe {
                 putIdle(upstream)
             } else {

@@ -98,6 +98,7 @@ extension Worker {
         if pool[].waiting == 0 {
             pool[].waiters.removeAll(keepingCapacity: true)
             pool[].record[].starving.bitwiseAnd(~workerBit, ordering: .relaxed)
+            stopStarving(pool)
             resolver[].forget(pool[].token)
             pool[].isResolving = false
             loop[].timers.cancel(&pool[].redial)

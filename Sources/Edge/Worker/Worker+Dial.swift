@@ -88,19 +88,7 @@ extension Worker {
     func dial(
         _ pool: Ref<HostPool>, address index: Int, left: Int, _ policy: ExchangePolicy
     ) -> Bool {
-        guard pool[].record[].reserveConnection(limit: policy.maxConnections) else {
-            askForCapacity(pool)
-            return false
-        }
-        if !registry.reserveConnection() {
-            // The oldest of the resting makes room for the one that is needed now.
-            if let oldest = state[].oldestIdle { closeUpstream(oldest) }
-            guard registry.reserveConnection() else {
-                pool[].record[].connections.wrappingSubtract(1, ordering: .relaxed)
-                askForRoom(pool)
-                return false
-            }
-        }
+        guard takePlace(pool, policy) else { return false }
         let address = pool[].addresses[index]
         counters.add(.upstreamDials)
         pool[].record[].dials.wrappingAdd(1, ordering: .relaxed)
@@ -109,8 +97,8 @@ extension Worker {
             try begin(descriptor, pool, address, index: index, left: left, policy)
             return true
         } catch {
-            pool[].record[].connections.wrappingSubtract(1, ordering: .relaxed)
-            registry.releaseConnection()
+            budget[].letGo(pool[].record)
+            budget[].release()
             counters.add(.upstreamDialFailures)
             pool[].lastFailure = Self.reason(error.code)
             if left > 0 {

@@ -180,8 +180,8 @@ extension Worker {
         handover.transport?.move(to: buffers)
         handover.transport?.close()
         handover.transport = nil
-        handover.client.record[].connections.wrappingSubtract(1, ordering: .relaxed)
-        registry.releaseConnection()
+        budget[].letGo(handover.client.record)
+        budget[].release()
     }
 
     /// The loop has ended: nobody may wait for an answer of this worker, nor anything stay open.

@@ -27,15 +27,74 @@ extension Worker {
         return nil
     }
 
-    /// All connections of the process are taken: other workers are asked for one that rests.
-    func askForRoom(_ pool: Ref<HostPool>) {
-        if !pool[].isStarved {
-            pool[].isStarved = true
-            state[].starved.append(pool[].token)
+    /// Takes a place for one more connection of a host; false when it has to wait for one.
+    func takePlace(_ pool: Ref<HostPool>, _ policy: ExchangePolicy) -> Bool {
+        guard budget[].hold(pool[].record, limit: policy.maxConnections) else {
+            stopStarving(pool)
+            askForCapacity(pool)
+            return false
+        }
+        // Those that starve go first: who comes meanwhile waits until they have what they lack.
+        if budget[].isContended, !pool[].isStarving, budget[].turnAway() {
+            budget[].letGo(pool[].record)
+            awaitRoom(pool)
+            return false
+        }
+        if !budget[].reserve() {
+            // The oldest of the resting makes room for the one that is needed now.
+            if let oldest = state[].oldestIdle { closeUpstream(oldest) }
+            guard budget[].reserve() else {
+                askForRoom(pool)
+                budget[].letGo(pool[].record)
+                return false
+            }
+        }
+        stopStarving(pool)
+        return true
+    }
+
+    /// All connections of the process are taken: other workers are asked for one that rests, and
+    /// hosts above their share for one that becomes free.
+    private func askForRoom(_ pool: Ref<HostPool>) {
+        awaitRoom(pool)
+        if !pool[].isStarving, budget[].isWithinShare(pool[].record) {
+            pool[].isStarving = true
+            budget[].beginStarving()
         }
         for other in mailboxes.indices where other != index {
             mailboxes[other].post(.reclaim(worker: index))
         }
+    }
+
+    private func awaitRoom(_ pool: Ref<HostPool>) {
+        guard !pool[].isStarved else { return }
+        pool[].isStarved = true
+        state[].starved.append(pool[].token)
+    }
+
+    /// The pool has what it lacked, or nobody in it wants it any more.
+    func stopStarving(_ pool: Ref<HostPool>) {
+        guard pool[].isStarving else { return }
+        pool[].isStarving = false
+        guard budget[].endStarving() else { return }
+        for mailbox in mailboxes { mailbox.post(.room) }
+    }
+
+    /// Of a host that has to make room, one HTTP/2 connection at a time takes nothing new.
+    func giveUpShared(_ upstream: Ref<UpstreamConnection>) {
+        guard givesUp(upstream[].pool) else { return }
+        var shared = upstream[].pool[].sharedHead
+        while let connection = shared {
+            if connection[].isDraining { return }
+            shared = connection[].nextIdle
+        }
+        upstream[].isDraining = true
+    }
+
+    /// Whether a connection that becomes free has to make room for a host below its share.
+    @inline(__always)
+    func givesUp(_ pool: Ref<HostPool>) -> Bool {
+        budget[].isContended && budget[].hasToGiveUp(pool[].record)
     }
 
     /// A connection was closed here, or one came to rest: whoever lacks one may have its place.
@@ -78,6 +137,7 @@ extension Worker {
             guard let pool = pools[].resolve(token) else { continue }
             pool[].isStarved = false
             serveWaiters(pool)
+            if !pool[].isStarved { stopStarving(pool) }
         }
     }
 }

@@ -26,8 +26,8 @@ extension Worker {
                 closeUpstream(idle)
             }
         }
-        while registry.hasSurplus, let oldest = state[].oldestIdle { closeUpstream(oldest) }
-        guard hasSurplus || registry.hasSurplus else {
+        while registry.budget[].isExceeded, let oldest = state[].oldestIdle { closeUpstream(oldest) }
+        guard hasSurplus || registry.budget[].isExceeded else {
             return loop[].timers.clear(&state[].shedDeadline)
         }
         loop[].timers.set(

@@ -176,8 +176,8 @@ extension Worker {
         counters.close(.upstreamSocket)
         if hadTLS { counters.close(.upstreamTLS) }
         pool[].connections -= 1
-        pool[].record[].connections.wrappingSubtract(1, ordering: .relaxed)
-        registry.releaseConnection()
+        budget[].letGo(pool[].record)
+        budget[].release()
         roomFreed()
         tellStarving(pool)
         if servesWaiters {

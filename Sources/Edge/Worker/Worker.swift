@@ -79,6 +79,8 @@ final class Worker {
     let http2: Ref<HTTP2Memory>
     let resolver: Ref<Resolver>
     let registry: Registry
+    /// The registry's.
+    let budget: Ref<ConnectionBudget>
     let mailbox: Mailbox<WorkerMessage>
     let mailboxes: [Mailbox<WorkerMessage>]
     let counters: WorkerCounters
@@ -104,6 +106,7 @@ final class Worker {
         http2 = .allocate(HTTP2Memory())
         resolver = .allocate(try Resolver(cache: seed.names, worker: seed.index, loop: loop))
         registry = seed.registry
+        budget = seed.registry.budget
         mailbox = seed.mailbox
         mailboxes = seed.mailboxes
         counters = seed.counters

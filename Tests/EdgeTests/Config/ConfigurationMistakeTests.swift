@@ -73,6 +73,10 @@ private func errors(_ yaml: String) -> [String] {
                 "6:21: servers: expected SERVERS, found '1.1.1.1'"
             ),
             ("resolver: {search: yes}", "6:20: search: expected true or false, found 'yes'"),
+            (
+                "registry: {max_share: 0}",
+                "6:23: max_share: expected a whole number from 1 to 100, found '0'"
+            ),
             ("resolver: {min_ttl: 10m}", "6:21: min_ttl: 10m is more than max_ttl, 5m"),
             (
                 "trusted_proxies: [10.0.0.1/8]",

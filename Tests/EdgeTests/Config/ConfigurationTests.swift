@@ -69,6 +69,7 @@ private let fullConfiguration = """
         #expect(configuration.registry.maxHosts == 10_000)
         #expect(configuration.registry.maxConnections == 8192)
         #expect(configuration.registry.hostIdle == .seconds(600))
+        #expect(configuration.registry.maxShare == 25)
         #expect(configuration.resolver.servers.isEmpty)
         #expect(configuration.resolver.search)
         #expect(configuration.resolver.maxTTL == .seconds(300))

@@ -11,7 +11,6 @@ import Testing
     private func registry(hosts: Int, _ retired: Retired = Retired()) -> Registry {
         var limits = RegistryLimits()
         limits.maxHosts = hosts
-        limits.maxConnections = 2
         return Registry(limits: limits) { client, _ in
             retired.hosts.withLock { $0.append(client.host) }
         }
@@ -145,22 +144,5 @@ import Testing
         registry.expire(now: .zero)
         #expect(registry.count == 4)
         #expect(retired.hosts.withLock { $0.count } == 296)
-    }
-
-    @Test("connections of the process are bounded")
-    func connections() {
-        let registry = registry(hosts: 1)
-        #expect(registry.reserveConnection())
-        #expect(registry.reserveConnection())
-        #expect(!registry.reserveConnection())
-        #expect(!registry.hasSurplus)
-        var limits = registry.limits
-        limits.maxConnections = 1
-        registry.setLimits(limits)
-        #expect(registry.hasSurplus)
-        limits.maxConnections = 2
-        registry.setLimits(limits)
-        registry.releaseConnection()
-        #expect(registry.reserveConnection())
     }
 }
