@@ -39,7 +39,10 @@ private enum Layering {
 
     /// Single types that a folder may name beyond its row, each with the reason.
     static let exceptions: [(folder: String, type: String, reason: String)] = [
-        ("Config", "TLSVersion", "a value whose names are the file's")
+        ("Config", "TLSVersion", "a value whose names are the file's"),
+        ("Config", "FailureStatuses", "a value whose names are the file's"),
+        ("Config", "HealthPolicy", "a value that is as the file gives it"),
+        ("Config", "RetryPolicy", "a value that is as the file gives it"),
     ]
 
     static func mayName(_ folder: String, _ other: String) -> Bool {

@@ -127,6 +127,8 @@ struct UpstreamSettings: Sendable {
     var maxConnectionsPerHost: Int
     var maxInFlightPerHost: Int
     var maxQueuePerHost: Int
+    var health: HealthPolicy
+    var retries: RetryPolicy
 }
 
 struct RegistrySettings: Sendable {

@@ -192,7 +192,9 @@ struct ConfigurationReader {
 
     private func upstream(_ reader: SectionReader) -> UpstreamSettings? {
         let timeouts = upstreamTimeouts(reader, nil)
-        guard let timeouts, let keepalive = reader.duration("keepalive"),
+        let health = health(reader.section("health"))
+        let retries = retries(reader.section("retries"))
+        guard let timeouts, let health, var retries, let keepalive = reader.duration("keepalive"),
             let maxAge = reader.duration("max_age"),
             let pingAfter = reader.duration("ping_after"),
             let pingTimeout = reader.duration("ping_timeout"),
@@ -200,13 +202,14 @@ struct ConfigurationReader {
             let inFlight = reader.count("max_in_flight_per_host"),
             let queue = reader.count("max_queue_per_host")
         else { return nil }
+        retries.burst = inFlight
         return UpstreamSettings(
             dialTimeout: timeouts.dialTimeout, handshakeTimeout: timeouts.handshakeTimeout,
             responseTimeout: timeouts.responseTimeout, idleTimeout: timeouts.idleTimeout,
             queueTimeout: timeouts.queueTimeout, keepalive: keepalive, maxAge: maxAge,
             pingAfter: pingAfter, pingTimeout: pingTimeout,
             maxConnectionsPerHost: connections, maxInFlightPerHost: inFlight,
-            maxQueuePerHost: queue)
+            maxQueuePerHost: queue, health: health, retries: retries)
     }
 
     /// Five timeouts; what is not given is taken from `general`.

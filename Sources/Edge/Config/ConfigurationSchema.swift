@@ -204,6 +204,12 @@ extension ConfigurationSchema {
                 .init(
                     "max_queue_per_host", .count(0...1_000_000), .value("1024"),
                     "Exchanges that wait for one host; more are answered 503."),
+                .init(
+                    "health", .section(health), .absent("the defaults below"),
+                    "When a host that fails is left alone for a while."),
+                .init(
+                    "retries", .section(retries), .absent("the defaults below"),
+                    "How many requests may be sent once more."),
             ])
 
     static let registry = ConfigurationSection(
@@ -333,7 +339,7 @@ extension ConfigurationSchema {
 
     /// All sections, as the reference lists them.
     static let sections: [ConfigurationSection] = [
-        root, listener, tls, certificate, route, id, routeTLS, routeTimeouts, upstream, registry,
-        resolver, timeouts, limits, accessLog, admin, shutdown,
+        root, listener, tls, certificate, route, id, routeTLS, routeTimeouts, upstream, health,
+        retries, registry, resolver, timeouts, limits, accessLog, admin, shutdown,
     ]
 }

@@ -16,6 +16,8 @@ struct Duration: Comparable, Hashable, BitwiseCopyable, Sendable {
 
     var milliseconds: Int64 { nanoseconds / 1_000_000 }
     var seconds: Double { Double(nanoseconds) / 1e9 }
+    /// Rounded up, and 1 at least: what Retry-After says (RFC 9110 §10.2.3).
+    var wholeSeconds: UInt64 { UInt64(max(1, (nanoseconds + 999_999_999) / 1_000_000_000)) }
 
     @inline(__always)
     static func < (left: Duration, right: Duration) -> Bool { left.nanoseconds < right.nanoseconds }

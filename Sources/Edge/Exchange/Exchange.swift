@@ -38,6 +38,8 @@ struct ExchangePolicy: BitwiseCopyable {
     var maxConnections = 256
     var maxInFlight = 1024
     var maxQueue = 1024
+    var health = HealthPolicy()
+    var retries = RetryPolicy()
     /// Send the upstream's own name as Host instead of the client's.
     var usesUpstreamHost = false
 }
@@ -89,6 +91,8 @@ struct Exchange: ~Copyable {
     var isCounted = true
     /// Counted in the pool's and the host's in-flight figures.
     var isInFlight = false
+    /// The one request that finds out whether a host is well again.
+    var isProbe = false
     /// The request asked for another protocol and may become a tunnel.
     var wantsUpgrade = false
     /// Some byte of a response arrived on the current attempt.

@@ -10,6 +10,7 @@ enum Counter: Int, CaseIterable, BitwiseCopyable, Sendable {
     case upstreamHandshakesFull, upstreamHandshakesResumed, upstreamHandshakesFailed
     case upstreamDials, upstreamDialFailures, upstreamReused, upstreamUnpooled
     case upstreamRedials, upstreamStale, upstreamAged, upstreamPings
+    case breakersOpened
     case streamResetsReceived, streamResetsSent, upstreamResets, goawaysReceived, goawaysSent
     case resolverFailures
     case upstreamHandovers, keyViolations

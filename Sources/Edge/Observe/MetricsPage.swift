@@ -13,6 +13,8 @@ struct MetricsView: Sendable {
     var registryEvictions: UInt64 = 0
     var upstreamIdle = 0
     var waiting = 0
+    /// Host clients whose breaker is open or half open.
+    var openHosts = 0
     /// Bytes lent to queues and heads, and bytes in the workers' free lists.
     var bufferBytes = 0
     var bufferFreeBytes = 0
@@ -175,6 +177,11 @@ enum MetricsPage {
         page.counter(
             "edge_registry_evictions_total", "Host clients forgotten to make room.",
             view.registryEvictions)
+        page.counter(
+            "edge_breakers_opened_total", "Times that a host's breaker opened.",
+            totals[.breakersOpened])
+        page.gauge(
+            "edge_open_hosts", "Host clients whose breaker is not closed.", Int64(view.openHosts))
         page.gauge("edge_waiting", "Exchanges that wait for a place.", Int64(view.waiting))
         page.counter("edge_resolver_queries_total", "DNS queries.", totals.opened(.resolverQuery))
         page.counter(
@@ -193,9 +200,13 @@ enum MetricsPage {
             page.sample(totals.errors(reason), [("reason", reason.name.description)])
         }
         page.begin("edge_retries_total", .counter, "Requests sent once more, by verdict.")
-        for verdict in RetryVerdict.allCases where verdict != .none {
+        for verdict in RetryVerdict.allCases where verdict != .none && verdict != .overBudget {
             page.sample(totals.retries(verdict), [("verdict", verdict.name.description)])
         }
+        page.counter(
+            "edge_retries_refused_total",
+            "Requests not sent once more: the host's budget was spent.",
+            totals.retries(.overBudget))
         page.begin("edge_timeouts_total", .counter, "Deadlines that passed.")
         for kind in TimeoutKind.allCases {
             page.sample(totals.timeouts(kind), [("kind", kind.name.description)])

@@ -16,7 +16,7 @@ enum ErrorReason: UInt8, CaseIterable, BitwiseCopyable, Sendable {
     case requestHeadSize, requestTargetSize, requestBodySize, requestTransferCoding
     case requestTimeout, requestRate
     // Of the proxy's own state.
-    case queueFull, queueTimeout, draining, outOfMemory
+    case queueFull, queueTimeout, circuitOpen, draining, outOfMemory
     // Of the client's connection; never answered, only logged.
     case clientGone, clientTimeout
 
@@ -64,6 +64,7 @@ enum ErrorReason: UInt8, CaseIterable, BitwiseCopyable, Sendable {
         case .requestRate: "request_rate"
         case .queueFull: "queue_full"
         case .queueTimeout: "queue_timeout"
+        case .circuitOpen: "circuit_open"
         case .draining: "draining"
         case .outOfMemory: "out_of_memory"
         case .clientGone: "client_gone"
@@ -82,6 +83,7 @@ extension ErrorReason {
             "http_request_error"
         case .requestRate: "http_request_denied"
         case .queueFull, .queueTimeout: "connection_limit_reached"
+        case .circuitOpen: "destination_unavailable"
         case .draining, .outOfMemory, .none: "proxy_internal_response"
         default: name
         }
@@ -90,12 +92,16 @@ extension ErrorReason {
 
 /// Why a request could safely be sent once more (RFC 9110 §9.2.2, RFC 9113 §8.7).
 enum RetryVerdict: UInt8, CaseIterable, BitwiseCopyable, Sendable {
-    case none, unsent, refusedStream, goawayAboveLast, reusedAndNoBytesAndIdempotent
+    case none
+    /// It could have been, but the host's retry budget was spent.
+    case overBudget
+    case unsent, refusedStream, goawayAboveLast, reusedAndNoBytesAndIdempotent
     case noBytesAndIdempotent
 
     var name: StaticString {
         switch self {
         case .none: "none"
+        case .overBudget: "over_budget"
         case .unsent: "unsent"
         case .refusedStream: "refused_stream"
         case .goawayAboveLast: "goaway_above_last"

@@ -4,6 +4,11 @@
 struct HostView: Equatable, Sendable {
     enum Learned: String, Sendable { case h1, h2 }
 
+    enum Health: String, Sendable {
+        case closed, open
+        case halfOpen = "half_open"
+    }
+
     var host = ""
     var port = 0
     var scheme = "http"
@@ -20,6 +25,10 @@ struct HostView: Equatable, Sendable {
     var failures: UInt64 = 0
     /// How long connections may rest, as the service's own closes have shown; nil: not known.
     var rest: Duration?
+    var health = Health.closed
+    var consecutiveFailures = 0
+    /// Until an open breaker lets a request through; nil when it is not open.
+    var openFor: Duration?
     var addresses: [String] = []
     var idleFor = Duration.zero
 
@@ -106,6 +115,9 @@ enum RegistryPage {
         text += ",\"dials\":\(host.dials),\"requests\":\(host.requests)"
         text += ",\"reused\":\(host.reused),\"failures\":\(host.failures)"
         text += ",\"rest_ms\":\(host.rest.map { String($0.milliseconds) } ?? "null")"
+        text += ",\"health\":\(quoted(host.health.rawValue))"
+        text += ",\"consecutive_failures\":\(host.consecutiveFailures)"
+        text += ",\"open_for_ms\":\(host.openFor.map { String($0.milliseconds) } ?? "null")"
         text += ",\"addresses\":\(list(host.addresses))"
         text += ",\"idle_for_ms\":\(max(0, host.idleFor.milliseconds))}"
     }

@@ -30,6 +30,8 @@ struct HostRecord: ~Copyable {
     let isRetired = Atomic<Bool>(false)
     /// Bit per worker (mod 64) that has a pool for this host.
     let workers = Atomic<UInt64>(0)
+    let health = HostHealth()
+    let retries = RetryBudget()
 }
 
 /// The registry's entry for one upstream host: its key and its record.

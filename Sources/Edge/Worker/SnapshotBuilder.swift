@@ -201,6 +201,8 @@ final class SnapshotBuilder {
         policy.maxConnections = upstream.maxConnectionsPerHost
         policy.maxInFlight = upstream.maxInFlightPerHost
         policy.maxQueue = upstream.maxQueuePerHost
+        policy.health = upstream.health
+        policy.retries = upstream.retries
         policy.usesUpstreamHost = route.host == .upstream
         policy.bodyTimeout = configuration.timeouts.body
         policy.writeTimeout = configuration.timeouts.write

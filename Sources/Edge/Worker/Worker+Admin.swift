@@ -129,6 +129,7 @@ extension Worker {
         view.registryEvictions = registry.evictions.load(ordering: .relaxed)
         view.upstreamIdle = sum.upstreamIdle
         view.waiting = sum.live[.waiter] ?? 0
+        view.openHosts = registry.snapshot().count { !$0.record[].health.isClosed }
         view.bufferBytes = sum.bufferBytes
         view.bufferFreeBytes = sum.bufferFreeBytes
         view.memoryBytes = control.memoryInUse
@@ -180,6 +181,14 @@ extension Worker {
         view.reused = record[].reused.load(ordering: .relaxed)
         view.failures = record[].failures.load(ordering: .relaxed)
         view.rest = record[].memory.rest(now)
+        switch record[].health.state {
+        case .closed: break
+        case .halfOpen: view.health = .halfOpen
+        case .open(let until):
+            view.health = .open
+            view.openFor = max(.zero, until - now)
+        }
+        view.consecutiveFailures = record[].health.failuresInARow
         view.addresses = client.lastAddresses.map(\.host)
         view.idleFor = .milliseconds(
             max(0, now.milliseconds - record[].lastUsed.load(ordering: .relaxed)))

@@ -55,6 +55,7 @@ extension Worker {
             // A proxy may ignore Upgrade (RFC 9110 §7.8); these hosts do not speak what has it.
             exchange[].wantsUpgrade = false
         }
+        if !pool[].record[].health.isClosed, !passesBreaker(exchange, pool) { return }
         if pool[].waiting == pool[].waitingForFresh,
             pool[].record[].inFlight.load(ordering: .relaxed) < exchange[].policy.maxInFlight,
             let connection = readyConnection(for: exchange, in: pool)
@@ -109,6 +110,7 @@ extension Worker {
 
     /// Hands connections to those who wait, oldest first, then dials for the rest.
     func serveWaiters(_ pool: Ref<HostPool>) {
+        if !pool[].record[].health.isClosed { refuseWaiters(pool) }
         guard !pool[].isServing else { return }
         if pool[].waiting > 0 {
             pool[].isServing = true

@@ -105,6 +105,7 @@ extension Worker {
                 return dial(
                     pool, address: (index + 1) % pool[].addresses.count, left: left - 1, policy)
             }
+            hostUnreachable(pool)
             if pool[].dialling == 0 { dialsFailed(pool) }
             return false
         }
@@ -186,6 +187,7 @@ extension Worker {
                 return
             }
         }
+        if !hasStartedNext { hostUnreachable(pool) }
         if pool[].dialling == 0 { dialsFailed(pool) }
         retireIfUnused(pool)
     }

@@ -279,6 +279,7 @@ extension Worker {
             unlink(exchange, from: front)
         }
         if let pool = exchange[].pool {
+            if exchange[].isProbe { pool[].record[].health.abandoned(now: loop[].now) }
             pool[].exchanges -= 1
             retireIfUnused(pool)
         }
@@ -383,6 +384,7 @@ extension Worker {
         }
         counters.timeout(exchange[].responseProgress == .none ? .response : .upstreamIdle)
         exchange[].pool?[].record[].failures.wrappingAdd(1, ordering: .relaxed)
+        if exchange[].responseProgress == .none { hostFailed(exchange) }
         fail(exchange, 504, .responseTimeout, "the upstream did not answer in time")
     }
 }

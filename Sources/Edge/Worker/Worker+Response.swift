@@ -36,10 +36,13 @@ extension Worker {
     func responseHead(_ exchange: Ref<Exchange>, _ head: Ref<Head>) {
         exchange[].hasResponseBytes = true
         exchange[].record.response = loop[].now - exchange[].dispatched
-        if let pool = exchange[].pool, !pool[].hasAnswered {
-            pool[].hasAnswered = true
-            pool[].record[].hasAnswered.store(true, ordering: .relaxed)
-            if !pool[].isInTable { adopt(pool) }
+        if let pool = exchange[].pool {
+            hostAnswered(exchange, pool, status: head[].status)
+            if !pool[].hasAnswered {
+                pool[].hasAnswered = true
+                pool[].record[].hasAnswered.store(true, ordering: .relaxed)
+                if !pool[].isInTable { adopt(pool) }
+            }
         }
         Forwarding.prepareResponse(&head[])
         if exchange[].record.retry != .none { addRetryStatus(exchange, to: head) }
@@ -181,9 +184,10 @@ extension Worker {
 
     // MARK: answers of the proxy's own
 
-    /// Answers a request that goes nowhere.
+    /// Answers a request that goes nowhere; with 503 and 429, `wait` is how long to stay away.
     func refuse(
-        _ exchange: Ref<Exchange>, _ status: UInt16, _ error: ErrorReason, _ details: StaticString
+        _ exchange: Ref<Exchange>, _ status: UInt16, _ error: ErrorReason, _ details: StaticString,
+        retryAfter wait: Duration = .seconds(1)
     ) {
         exchange[].record.error = error
         if exchange[].stream == 0, exchange[].requestProgress != .received {
@@ -203,7 +207,11 @@ extension Worker {
         head[].status = status
         addProxyStatus(exchange, error, details, to: head)
         if status == 503 || status == 429 {
-            _ = head[].appendField(Bytes("retry-after"), Bytes("1"), known: .other)
+            let name = head[].append(Bytes("retry-after"))
+            let start = head[].text.count
+            head[].text.append(decimal: wait.wholeSeconds)
+            let value = TextRange(start: start, count: head[].text.count - start)
+            _ = head[].fields.append(FieldLine(name: name, value: value, known: .other))
         }
         answer(exchange, head, Bytes("text/plain; charset=utf-8"), body[].text.bytes)
     }
@@ -252,11 +260,12 @@ extension Worker {
 
     /// Ends an exchange that cannot go on: with an answer if none was begun, else by a visible cut.
     func fail(
-        _ exchange: Ref<Exchange>, _ status: UInt16, _ error: ErrorReason, _ details: StaticString
+        _ exchange: Ref<Exchange>, _ status: UInt16, _ error: ErrorReason, _ details: StaticString,
+        retryAfter wait: Duration = .seconds(1)
     ) {
         dropUpstream(exchange)
         if exchange[].responseProgress == .none {
-            return refuse(exchange, status, error, details)
+            return refuse(exchange, status, error, details, retryAfter: wait)
         }
         exchange[].record.error = error
         cutResponse(exchange)

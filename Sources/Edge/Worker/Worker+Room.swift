@@ -108,7 +108,7 @@ extension Worker {
     }
 
     /// Tells every worker that has its bit in a mask.
-    private func post(_ message: WorkerMessage, to workers: UInt64) {
+    func post(_ message: WorkerMessage, to workers: UInt64) {
         for other in mailboxes.indices where workers >> UInt64(other & 63) & 1 == 1 {
             mailboxes[other].post(message)
         }

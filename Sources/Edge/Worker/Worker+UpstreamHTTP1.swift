@@ -145,6 +145,7 @@ extension Worker {
         else {
             return upstreamLost(upstream, .protocolError)
         }
+        if let pool = exchange[].pool { hostAnswered(exchange, pool, status: 101) }
         Forwarding.prepareResponse(&head[])
         exchange[].record.status = 101
         exchange[].record.response = loop[].now - exchange[].dispatched

@@ -99,12 +99,13 @@ extension Worker {
         exchange[].upstreamStream = 0
         if code == HTTP2Code.refusedStream, exchange[].canResend {
             let verdict: RetryVerdict = upstream[].isDraining ? .goawayAboveLast : .refusedStream
-            return retry(exchange, verdict)
+            if mayRetry(exchange, verdict) { return retry(exchange, verdict) }
         }
         dropUpstream(exchange)
         guard exchange[].responseProgress != .complete else { return }
         counters.add(.upstreamResets)
         exchange[].pool?[].record[].failures.wrappingAdd(1, ordering: .relaxed)
+        if exchange[].responseProgress == .none { hostFailed(exchange) }
         fail(
             exchange, 502,
             exchange[].responseProgress == .none ? .connectionTerminated : .responseIncomplete,

@@ -36,15 +36,21 @@ extension Worker {
         if reason == .connectionTerminated { noteEndOfRest(upstream) }
         if !wasIdle { pool[].record[].failures.wrappingAdd(1, ordering: .relaxed) }
         upstream[].isDraining = true
+        var isNoted = false
         while let exchange = exchanges[].resolve(upstream[].firstExchange) {
             let wasSent = upstream[].transport.bytesOut != exchange[].bytesOutBefore
             let verdict = exchange[].retryVerdict(
                 wasSent: wasSent, connectionWasReused: exchange[].record.isReused, reason: reason)
-            if verdict != .none {
+            if verdict != .none, mayRetry(exchange, verdict) {
                 // Not on this one again: it is draining, and of HTTP/1 it is not idle.
                 retry(exchange, verdict, freshSince: loop[].now)
             } else {
                 _ = detach(exchange)
+                // One lost connection is one failure, however many streams it had.
+                if !isNoted || exchange[].isProbe, isHostsFault(exchange, reason) {
+                    isNoted = true
+                    hostFailed(exchange)
+                }
                 answerLoss(exchange, reason)
             }
         }

@@ -77,6 +77,23 @@ private func errors(_ yaml: String) -> [String] {
                 "registry: {max_share: 0}",
                 "6:23: max_share: expected a whole number from 1 to 100, found '0'"
             ),
+            (
+                "upstream: {health: {failure_statuses: 500}}",
+                "6:39: failure_statuses: expected one of 'none', 'gateway', 'all', found '500'"
+            ),
+            (
+                "upstream: {health: {consecutive: 5}}",
+                "6:21: unknown key 'consecutive'"
+            ),
+            ("upstream: {health: {open: 1m}}", "6:27: open: 1m is more than max_open, 30s"),
+            (
+                "upstream: {health: {max_open: 10ms}}",
+                "6:31: open: 1s is more than max_open, 10ms"
+            ),
+            (
+                "upstream: {retries: {percent: 101}}",
+                "6:31: percent: expected a whole number from 0 to 100, found '101'"
+            ),
             ("resolver: {min_ttl: 10m}", "6:21: min_ttl: 10m is more than max_ttl, 5m"),
             (
                 "trusted_proxies: [10.0.0.1/8]",

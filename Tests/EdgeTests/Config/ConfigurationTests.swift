@@ -70,6 +70,8 @@ private let fullConfiguration = """
         #expect(configuration.registry.maxConnections == 8192)
         #expect(configuration.registry.hostIdle == .seconds(600))
         #expect(configuration.registry.maxShare == 25)
+        #expect(configuration.upstream.health == HealthPolicy())
+        #expect(configuration.upstream.retries == RetryPolicy())
         #expect(configuration.resolver.servers.isEmpty)
         #expect(configuration.resolver.search)
         #expect(configuration.resolver.maxTTL == .seconds(300))

@@ -20,6 +20,8 @@ import Testing
         counters[0].add(.handshakesResumed, 3)
         counters[0].error(.dnsError)
         counters[0].retry(.unsent)
+        counters[0].retry(.overBudget)
+        counters[0].add(.breakersOpened, 2)
         counters[0].timeout(.idle)
         counters.control.add(.reloadsSucceeded)
         counters[1].add(.accessLogDropped, 9)
@@ -27,6 +29,7 @@ import Testing
         view.totals = counters.totals()
         view.version = "1.0 \"x\"\\"
         view.registryHosts = 12
+        view.openHosts = 1
         view.bufferBytes = 4096
         view.residentBytes = 1 << 20
         view.openDescriptors = 31
@@ -44,6 +47,9 @@ import Testing
             "edge_handshakes_total{result=\"success\",resumed=\"true\"} 3",
             "edge_errors_total{reason=\"dns_error\"} 1",
             "edge_retries_total{verdict=\"unsent\"} 1",
+            "edge_retries_refused_total 1",
+            "edge_breakers_opened_total 2",
+            "edge_open_hosts 1",
             "edge_timeouts_total{kind=\"idle\"} 1",
             "edge_reload_total{result=\"success\"} 1",
             "edge_access_log_dropped_total 9",
@@ -113,6 +119,9 @@ import Testing
         host.requests = 10
         host.reused = 9
         host.rest = .milliseconds(4000)
+        host.health = .open
+        host.consecutiveFailures = 3
+        host.openFor = .milliseconds(1500)
         host.addresses = ["127.0.0.1"]
         host.idleFor = .milliseconds(12)
         var view = RegistryView()
@@ -126,7 +135,8 @@ import Testing
             {"host":"id-42.apps","port":80,"scheme":"http","versions":["1.1","2"],\#
             "learned":"h1","connections":1,"idle":1,"in_flight":0,"waiting":0,"dials":1,\#
             "requests":10,"reused":9,"failures":0,"rest_ms":4000,\#
-            "addresses":["127.0.0.1"],"idle_for_ms":12}],
+            "health":"open","consecutive_failures":3,\#
+            "open_for_ms":1500,"addresses":["127.0.0.1"],"idle_for_ms":12}],
             "totals":{"hosts":1,"connections":1,"evictions":0,"unpooled":0},
             "ledger":[
             {"kind":"front_socket","opened":10,"closed":9,"live":1,"walk":1}],
