@@ -75,6 +75,8 @@ private enum Modules {
         "DequeModule": ["Loop", "Resolve", "Upstream", "Worker"],
         "Synchronization": [
             "Loop", "TLS", "Resolve", "Registry", "Upstream", "Front", "Observe", "Worker", "Demo",
+            // Counts of objects that any thread may let go of.
+            "Core/LiveObject.swift",
         ],
         "ArgumentParser": ["Sources/edge-proxy/EdgeProxy.swift"],
         "Edge": ["Sources/edge-proxy/EdgeProxy.swift"],

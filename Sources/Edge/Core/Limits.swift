@@ -42,8 +42,8 @@ enum Limits {
     /// How long a client that sends what nobody wants any more is listened to, so that no reset
     /// destroys the answer that it has yet to read.
     static let linger = Duration.seconds(2)
-    /// Clients that one worker of a draining process tells to leave per second, if `shutdown.spread`
-    /// does not ask for more: a handshake each is no burden to the replica that they go to.
+    /// Clients that one worker of a draining process tells to leave per second, unless
+    /// `shutdown.spread` asks for more: a handshake each is no burden to the replica they go to.
     static let departuresPerSecond: Int64 = 100
     /// How often connections that came to rest are looked for while a lowered bound is exceeded.
     static let shedPause = Duration.milliseconds(250)

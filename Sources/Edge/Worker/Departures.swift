@@ -2,9 +2,9 @@
 
 /// The clients of a worker at the begin of a drain, each with its turn.
 ///
-/// Clients that are told to leave connect again, to the next replica. Their turns are spread evenly,
-/// in a random order and with a random place within each one's share of the time, so that neither
-/// the order in which they came nor another worker's beat shows.
+/// Clients that are told to leave connect again, to the next replica. Their turns are spread
+/// evenly, in a random order and with a random place within each one's share of the time, so that
+/// neither the order in which they came nor another worker's beat shows.
 struct Departures {
     private let turns: [(client: Token, at: Instant)]
     /// From a client's turn until it has to have gone, if it is idle.

@@ -32,7 +32,7 @@ import Testing
             ("http://id-{id}.apps.svc", "id-.apps.svc", false),
             ("http://id-{id}.apps.svc", "id-42.apps.sv", false),
             ("http://id-{id}.apps.svc", "ie-42.apps.svc", false),
-            ("http://aa{id}aa", "aaa", false), ("http://{id}", "x", true),
+            ("http://aa{id}aa", "aaaa", false), ("https://X{id}", "xx", true),
             ("http://127.0.0.1", "127.0.0.1", true), ("http://127.0.0.1", "127.0.0.11", false),
             ("http://[::1]:81", "::1", true),
         ] as [(String, String, Bool)])
