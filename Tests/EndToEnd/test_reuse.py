@@ -4,6 +4,7 @@ import asyncio
 import struct
 
 import pytest
+from h2.errors import ErrorCodes
 
 from edge.process import steady
 from edge.waiting import holds, until
@@ -303,6 +304,34 @@ def test_streams_above_the_last_of_a_goaway_are_sent_again(edge_for, upstream):
         assert client.finish(below).status == 200
     assert verdict(edge, "/api/beyond?id=1") == ("goaway_above_last", 2)
     until(lambda: upstream.connections[0].closed, 5, "drained and closed")
+
+
+@pytest.mark.parametrize("said, status, attempts", [(6, 200, 7), (99, 502, 10)])
+def test_a_service_that_drains_is_tried_more_often(edge_for, upstream, said, status, attempts):
+    edge = edge_for(upstream, ONE, versions=["h2c"])
+
+    async def not_here(request, reply):
+        if request.connection.number > said:
+            return await reply.head(200, length=0)
+        reply.ended = True
+        await reply.raw(goaway(0))
+    upstream.script["/api/drains"] = not_here
+    response = edge.curl("/api/drains?id=1", body=b"paid")
+    assert response.status == status
+    assert verdict(edge, "/api/drains?id=1") == ("goaway_above_last", attempts)
+    assert len(upstream.connections) == attempts
+
+
+def test_a_service_that_refuses_is_not_pressed(edge_for, upstream):
+    edge = edge_for(upstream, ONE, versions=["h2c"])
+
+    async def refuse(request, reply):
+        reply.ended = True
+        reply.session.h2.reset_stream(reply.stream, ErrorCodes.REFUSED_STREAM)
+        reply.session.flush()
+    upstream.script["/api/refuse"] = refuse
+    assert edge.curl("/api/refuse?id=1", body=b"paid").status == 502
+    assert verdict(edge, "/api/refuse?id=1") == ("refused_stream", 3)
 
 
 def test_a_goaway_while_idle_is_no_failure(edge_for, upstream_with):

@@ -75,7 +75,7 @@ enum Limits {
     /// within that time (20 a second) that make it worth keeping.
     static let surplusRest = Duration.seconds(2)
     static let surplusRequests: UInt64 = 40
-    /// Attempts to deliver one request, the first included.
+    /// Attempts to deliver one request that a peer may have seen, the first included.
     static let attempts = 3
     /// Informational responses forwarded per exchange; a flood of them ends it with 502.
     static let informationalResponses = 16

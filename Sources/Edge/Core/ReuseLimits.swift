@@ -1,6 +1,9 @@
 // Bounds of what is learned about a host, and of how its connections are kept and replaced.
 
 extension Limits {
+    /// Attempts in all to deliver one request, those included of which it is known that the peer
+    /// has not begun them: a service that drains may end several connections in a row.
+    static let attemptsInAll = 10
     /// How long a host is known to speak the version that its last connection spoke; each dial
     /// teaches it anew, so only a host that is not dialled for so long is forgotten.
     static let protocolMemory = Duration.seconds(3600)

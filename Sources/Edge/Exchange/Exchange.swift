@@ -123,6 +123,8 @@ struct Exchange: ~Copyable {
     var unconsumedResponse = 0
     /// When its connection was lost: only one that has become ready since will do, unless `.zero`.
     var freshSince = Instant.zero
+    /// Attempts that the peer has not begun: never sent, or beyond a GOAWAY.
+    var unseen = 0
     /// It was sent again although a new connection had carried it: once is enough.
     var wasRepeated = false
     /// An answer of the proxy's own after a delay (demonstration upstreams).
@@ -197,11 +199,11 @@ struct Exchange: ~Copyable {
     func retryVerdict(
         wasSent: Bool, connectionWasReused: Bool, reason: ErrorReason
     ) -> RetryVerdict {
-        guard responseProgress == .none, !hasResponseBytes, attempts < Limits.attempts,
-            replayIsWhole
-        else { return .none }
+        guard canResend else { return .none }
         if !wasSent { return .unsent }
-        guard head[].method.isIdempotent else { return .none }
+        guard head[].method.isIdempotent, attempts - unseen < Limits.attempts else {
+            return .none
+        }
         if connectionWasReused { return .reusedAndNoBytesAndIdempotent }
         let isLost = reason == .connectionTerminated || reason == .connectionReadTimeout
         return isLost && !wasRepeated ? .noBytesAndIdempotent : .none
@@ -220,7 +222,7 @@ struct Exchange: ~Copyable {
 
     /// Whether a request that the peer is known not to have processed can be sent again.
     var canResend: Bool {
-        responseProgress == .none && !hasResponseBytes && attempts < Limits.attempts
+        responseProgress == .none && !hasResponseBytes && attempts < Limits.attemptsInAll
             && replayIsWhole
     }
 }

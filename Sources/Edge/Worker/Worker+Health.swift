@@ -109,10 +109,13 @@ extension Worker {
 
     /// Whether a request that could be sent once more may be: the host's budget decides.
     ///
-    /// One that has never left costs the host nothing.
+    /// One that the host has not begun, because it never left or came after a GOAWAY, costs it
+    /// nothing.
     @inline(never)
     func mayRetry(_ exchange: Ref<Exchange>, _ verdict: RetryVerdict) -> Bool {
-        guard verdict != .unsent, let record = exchange[].pool?[].record else { return true }
+        guard verdict != .unsent, verdict != .goawayAboveLast,
+            let record = exchange[].pool?[].record
+        else { return true }
         let isAllowed = record[].retries.take(
             requests: record[].requests.load(ordering: .relaxed), exchange[].policy.retries,
             now: loop[].now)

@@ -98,8 +98,11 @@ extension Worker {
         exchange[].isUpstreamStreamClosed = true
         exchange[].upstreamStream = 0
         if code == HTTP2Code.refusedStream, exchange[].canResend {
+            // Who refuses is short of something: not for long, or it is the client's turn.
+            let isWelcome =
+                upstream[].isDraining || exchange[].attempts - exchange[].unseen < Limits.attempts
             let verdict: RetryVerdict = upstream[].isDraining ? .goawayAboveLast : .refusedStream
-            if mayRetry(exchange, verdict) { return retry(exchange, verdict) }
+            if isWelcome, mayRetry(exchange, verdict) { return retry(exchange, verdict) }
         }
         dropUpstream(exchange)
         guard exchange[].responseProgress != .complete else { return }

@@ -14,7 +14,11 @@ extension Worker {
         exchange[].record.retry = verdict
         exchange[].record.queue = nil
         exchange[].freshSince = freshSince
-        if verdict == .noBytesAndIdempotent { exchange[].wasRepeated = true }
+        switch verdict {
+        case .noBytesAndIdempotent: exchange[].wasRepeated = true
+        case .unsent, .goawayAboveLast: exchange[].unseen += 1
+        case .refusedStream, .reusedAndNoBytesAndIdempotent, .overBudget, .none: break
+        }
         counters.retry(verdict)
         exchange[].isUpstreamStreamClosed = false
         exchange[].request.reset(owner: exchange[].token)

@@ -202,9 +202,11 @@ class Upstream:
                 server.close()
             for writer in list(self._writers):
                 _abort(writer) if reset else writer.transport.abort()
-            for task in asyncio.all_tasks(self._loop):
+            tasks = asyncio.all_tasks(self._loop)
+            for task in tasks:
                 task.cancel()
-            self._loop.call_later(0.01, self._loop.stop)
+            end = asyncio.gather(*tasks, return_exceptions=True)
+            end.add_done_callback(lambda _: self._loop.call_later(0.01, self._loop.stop))
         if self._thread.is_alive():
             self._loop.call_soon_threadsafe(stop)
             self._thread.join(10)
@@ -281,7 +283,9 @@ class Upstream:
             writer.close()
 
     async def _first_bytes(self, reader):
-        return await asyncio.wait_for(reader.read(65_536), self.idle() or 600)
+        # What has not been used yet does not rest, unless the time is fixed.
+        idle = None if callable(self.idle_seconds) else self.idle_seconds
+        return await asyncio.wait_for(reader.read(65_536), idle or 600)
 
     async def _perform(self, request, reply):
         self.requests.append(request)
@@ -559,7 +563,8 @@ class HTTP2Session:
                 return await asyncio.wait_for(
                     self.reader.read(262_144), idle and max(idle, 0.001))
             except asyncio.TimeoutError:
-                if not self.tasks:
+                is_unused = callable(self.upstream.idle_seconds) and not self.last_stream
+                if not self.tasks and not is_unused:
                     if self.upstream.says_goaway:
                         self.say_goaway()
                     return b""
