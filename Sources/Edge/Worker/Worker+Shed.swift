@@ -26,7 +26,9 @@ extension Worker {
                 closeUpstream(idle)
             }
         }
-        while registry.budget[].isExceeded, let oldest = state[].oldestIdle { closeUpstream(oldest) }
+        while registry.budget[].isExceeded, let oldest = state[].oldestIdle {
+            closeUpstream(oldest)
+        }
         guard hasSurplus || registry.budget[].isExceeded else {
             return loop[].timers.clear(&state[].shedDeadline)
         }
