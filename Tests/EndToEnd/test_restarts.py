@@ -163,7 +163,7 @@ def test_a_service_of_one_instance_is_dialled_again_while_it_restarts(
 
 def test_a_dead_service_is_told_at_once_after_that(edge_for, upstream_with):
     first = upstream_with(["127.0.0.2"])
-    edge = edge_for(first, {"workers": 1})
+    edge = edge_for(first, {"workers": 1, "upstream": {"health": {"enabled": False}}})
     assert edge.curl("/api/hello?id=1").status == 200
     first.close()
     for _ in range(3):
