@@ -105,13 +105,15 @@ extension Worker {
         retireIfUnused(pool)
     }
 
-    /// A connection that rests with nothing in its buffers.
+    /// A connection that rests with nothing in its buffers; of HTTP/2, with no stream whose reset
+    /// is still to be written.
     private func resting(_ pool: Ref<HostPool>) -> Ref<UpstreamConnection>? {
         guard !state[].hasToldAll else { return nil }
         var candidate = pool[].idleHead ?? pool[].sharedHead
         while let connection = candidate {
             if connection[].isListed, connection[].phase == .ready, !connection[].isDraining,
-                connection[].buffered == 0, connection[].input.isEmpty
+                connection[].buffered == 0, connection[].input.isEmpty,
+                connection[].session?.openStreams ?? 0 == 0
             {
                 return connection
             }
