@@ -35,7 +35,7 @@ final class Proxy {
 
     /// What ended workers report.
     private final class Outcome: Sendable {
-        let cut = Atomic<Int>(0)
+        let cut = Mutex(CutCounts())
         let failed = Atomic<Int>(0)
     }
 
@@ -157,7 +157,8 @@ final class Proxy {
                         do {
                             guard let worker = try handover.worker() else { return }
                             worker.run()
-                            outcome.cut.wrappingAdd(worker.state[].cut, ordering: .relaxed)
+                            let cut = worker.state[].cut
+                            outcome.cut.withLock { $0 += cut }
                             worker.destroy()
                         } catch {
                             outcome.failed.wrappingAdd(1, ordering: .relaxed)
@@ -306,18 +307,22 @@ final class Proxy {
         threads = []
         for name in Array(sockets.open.keys) { sockets.release(name) }
         log.stop()
-        let totals = counters.totals()
-        var left = outcome.cut.load(ordering: .relaxed)
-        if left > 0 {
-            logger.warning("cut at the end of the grace period", metadata: ["open": "\(left)"])
+        let cut = outcome.cut.withLock { $0 }
+        if !cut.isEmpty {
+            let open = cut.named.map { ($0.name, Logger.MetadataValue.string("\($0.count)")) }
+            logger.warning(
+                "still open at the end of the grace period, cut",
+                metadata: Logger.Metadata(uniqueKeysWithValues: open))
         }
+        let totals = counters.totals()
+        var left = 0
         for kind in LedgerKind.allCases where totals.live(kind) != 0 {
             logger.error(
                 "leaked", metadata: ["kind": "\(kind.name)", "count": "\(totals.live(kind))"])
             left += 1
         }
         logger.info("ended")
-        return left == 0 ? ProxyExit.clean : ProxyExit.notDrained
+        return cut.isEmpty && left == 0 ? ProxyExit.clean : ProxyExit.notDrained
     }
 }
 

@@ -84,7 +84,7 @@ extension Worker {
     /// over.
     func drainTicked() {
         let now = loop[].now
-        if now >= state[].drainUntil { return cutRest() }
+        if now >= state[].drainUntil { return cutAll() }
         while let token = state[].departures.nextToTell(now) {
             if let front = fronts[].resolve(token) { tellToLeave(front) }
         }
@@ -124,16 +124,6 @@ extension Worker {
             // An answer that was completed in this very iteration is still to be sent.
             if front[].input.isEmpty || front[].spoken == .handshaking { closeFront(front) }
         }
-    }
-
-    /// The grace period is over.
-    private func cutRest() {
-        fronts[].forEach { front in
-            if front[].purpose != .admin { state[].cut += max(1, front[].exchangeCount) }
-            front[].closesAbruptly = front[].exchangeCount > 0
-            closeFront(front)
-        }
-        upstreams[].forEach { closeUpstream($0, servesWaiters: false) }
     }
 
     /// Of a place that listens: one that a reload has ended names a listener that is gone.

@@ -317,7 +317,7 @@ struct WorkerState: ~Copyable {
     var shedDeadline = Deadline()
     var hasEnded = false
     /// What was cut at the end of the grace period.
-    var cut = 0
+    var cut = CutCounts()
     /// The normalised path of the request being routed.
     var routing: ByteQueue
     /// Idle upstream connections of all hosts, used last at the front.
