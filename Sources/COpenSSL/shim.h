@@ -95,3 +95,6 @@ static inline BIO *edge_open_key_log(const char *path) {
   }
   return BIO_new_fd(descriptor, BIO_CLOSE);
 }
+
+// BIO_get_fd is a macro.
+static inline int edge_key_log_descriptor(BIO *log) { return (int)BIO_get_fd(log, NULL); }

@@ -8,7 +8,8 @@ from edge.process import run
 from edge.waiting import until
 
 LEDGER = {"front_socket", "upstream_socket", "front_tls", "upstream_tls", "front_http2",
-          "upstream_http2", "exchange", "host_client", "waiter", "timer", "resolver_query"}
+          "upstream_http2", "front_stream", "upstream_stream", "exchange",
+          "host_client", "waiter", "timer", "resolver_query"}
 
 
 @pytest.fixture

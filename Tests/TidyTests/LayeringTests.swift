@@ -77,6 +77,8 @@ private enum Modules {
             "Loop", "TLS", "Resolve", "Registry", "Upstream", "Front", "Observe", "Worker", "Demo",
             // Counts of objects that any thread may let go of.
             "Core/LiveObject.swift",
+            // Those that any thread may open or close.
+            "Core/KnownDescriptors.swift",
         ],
         "ArgumentParser": ["Sources/edge-proxy/EdgeProxy.swift"],
         "Edge": ["Sources/edge-proxy/EdgeProxy.swift"],

@@ -39,12 +39,17 @@ package enum EdgeCommand {
     }
 
     /// Serves until a signal ends it: 0 drained, 1 not started, 2 something was left open.
-    package static func run(_ source: Source, readyFile: String?) -> Int32 {
+    ///
+    /// - Parameter plantLeak: what to open and forget, so that tests see it found.
+    package static func run(
+        _ source: Source, readyFile: String?, plantLeak: String?
+    ) -> Int32 {
         Signals.block()
+        DescriptorTable.keepInherited()
         do {
-            let proxy = try Proxy(try load(source)) { () throws(ConfigurationErrors) in
-                try load(source)
-            }
+            let proxy = try Proxy(
+                try load(source), plant: plantLeak.flatMap(PlantedLeak.init)
+            ) { () throws(ConfigurationErrors) in try load(source) }
             try proxy.start()
             if let readyFile { try proxy.writeReadyFile(readyFile) }
             return proxy.run()

@@ -16,6 +16,7 @@ struct Configuration: Sendable {
     var accessLog: AccessLogSettings
     /// nil: no admin listener.
     var admin: AdminSettings?
+    var ledger: LedgerSettings
     var shutdown: ShutdownSettings
     var logLevel: LogLevel
 
@@ -186,6 +187,11 @@ struct AccessLogSettings: Sendable {
 
 struct AdminSettings: Sendable {
     var address: ListenAddress
+}
+
+struct LedgerSettings: Sendable {
+    /// Between two checks by the control plane.
+    var interval: Duration
 }
 
 struct ShutdownSettings: Sendable {

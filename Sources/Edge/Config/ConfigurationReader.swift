@@ -42,6 +42,7 @@ struct ConfigurationReader {
             let hostIdle = registry.duration("host_idle"),
             let logPath = log.text("path"),
             let format = log.choice("format").flatMap(AccessLogSettings.Format.init),
+            let interval = root.section("ledger").duration("interval"),
             let shutdown = shutdown(root.section("shutdown")),
             let level = root.choice("log_level").flatMap(LogLevel.init)
         else { return nil }
@@ -54,7 +55,8 @@ struct ConfigurationReader {
             limits: limits,
             trustedProxies: ranges,
             accessLog: .init(path: logPath == "off" ? nil : resolve(logPath), format: format),
-            admin: admin, shutdown: shutdown, logLevel: level)
+            admin: admin, ledger: .init(interval: interval), shutdown: shutdown,
+            logLevel: level)
     }
 
     private func shutdown(_ reader: SectionReader) -> ShutdownSettings? {

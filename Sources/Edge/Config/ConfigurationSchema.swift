@@ -35,6 +35,9 @@ enum ConfigurationSchema {
                 "admin", .section(admin), .absent("no admin listener"),
                 "Health, metrics and the registry's state over HTTP."),
             .init(
+                "ledger", .section(ledger), .absent("the defaults below"),
+                "The check that everything opened is closed again."),
+            .init(
                 "shutdown", .section(shutdown), .absent("the defaults below"),
                 "What SIGTERM and SIGINT start."),
             .init(
@@ -323,6 +326,14 @@ extension ConfigurationSchema {
                 "Not reachable from outside: it is not protected otherwise.")
         ])
 
+    static let ledger = ConfigurationSection(
+        "ledger", "The check that everything opened is closed again.",
+        [
+            .init(
+                "interval", .duration(.milliseconds(100)...(.seconds(86_400))), .value("60s"),
+                "Between two checks; what differs is logged as `ledger drift`.")
+        ])
+
     static let shutdown = ConfigurationSection(
         "shutdown", "What SIGTERM and SIGINT start.",
         [
@@ -340,6 +351,6 @@ extension ConfigurationSchema {
     /// All sections, as the reference lists them.
     static let sections: [ConfigurationSection] = [
         root, listener, tls, certificate, route, id, routeTLS, routeTimeouts, upstream, health,
-        retries, registry, resolver, timeouts, limits, accessLog, admin, shutdown,
+        retries, registry, resolver, timeouts, limits, accessLog, admin, ledger, shutdown,
     ]
 }

@@ -75,6 +75,9 @@ enum Limits {
     /// within that time (20 a second) that make it worth keeping.
     static let surplusRest = Duration.seconds(2)
     static let surplusRequests: UInt64 = 40
+    /// How long a worker remembers what it has given away, for a census that is under way: 10 s, in
+    /// which every worker has been counted even on a machine with 20 times as much to do as it can.
+    static let lentMemory = Duration.seconds(10)
     /// Attempts to deliver one request that a peer may have seen, the first included.
     static let attempts = 3
     /// Informational responses forwarded per exchange; a flood of them ends it with 502.

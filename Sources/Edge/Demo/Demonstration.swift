@@ -40,7 +40,7 @@ struct Demonstration {
         } catch {
             throw StartFailure(error.description)
         }
-        return try Proxy(configuration, demonstrates: demonstrates, load: load)
+        return try Proxy(configuration, demonstrates: demonstrates, ownsProcess: false, load: load)
     }
 
     /// Serves until a signal ends it; returns the exit status.

@@ -137,7 +137,7 @@ private func finishHead(_ session: OpaquePointer?, _ hd: nghttp2_frame_hd, _ cor
     if let code = refusal {
         unsafe nghttp2_submit_rst_stream(session, UInt8(NGHTTP2_FLAG_NONE.rawValue), stream, code)
     } else if isRequest, unsafe mark == nil {
-        core[].openStreams &+= 1
+        core[].streamOpened()
         unsafe nghttp2_session_set_stream_user_data(session, stream, StreamMark.delivered)
     }
 }
@@ -192,12 +192,14 @@ private func onClose(
     }
     let mark = unsafe nghttp2_session_get_stream_user_data(session, stream)
     guard unsafe mark != nil else { return 0 }
-    core[].openStreams &-= 1
+    core[].streamsClosed(1)
     if code == HTTP2Code.noError, stream != core[].cancelled { core[].meter.budget.credit() }
     var owner = Token.none
     if let outlet = unsafe StreamMark.outlet(mark) {
         owner = outlet[].owner
         core[].forget(outlet)
+    } else {
+        core[].forgetDetached(stream)
     }
     core[].events.append(.closed(stream: stream, owner: owner, code: code))
     return 0

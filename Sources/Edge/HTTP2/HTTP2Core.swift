@@ -19,7 +19,10 @@ struct HTTP2Core: ~Copyable {
     var headStream: Int32 = 0
     var reader = HTTP2HeadReader(.request)
     /// Client: requests submitted and not closed; server: requests delivered and not closed.
-    var openStreams = 0
+    private(set) var openStreams = 0
+    /// Streams that live on without an outlet, their exchange being over: until RST_STREAM is
+    /// written, for the most part.
+    private(set) var detached: [Int32] = []
     /// Content delivered by the `receive` under way.
     var arrived = 0
     /// Where the peer's frames begin, and what they come to.
@@ -78,6 +81,43 @@ struct HTTP2Core: ~Copyable {
         guard let head else { return }
         heads[].give(head)
         self.head = nil
+    }
+
+    @inline(__always)
+    mutating func streamOpened() {
+        openStreams &+= 1
+        if role == .server {
+            memory[].serverStreams.opened &+= 1
+        } else {
+            memory[].clientStreams.opened &+= 1
+        }
+    }
+
+    @inline(__always)
+    mutating func streamsClosed(_ count: Int) {
+        openStreams &-= count
+        if role == .server {
+            memory[].serverStreams.closed &+= UInt64(truncatingIfNeeded: count)
+        } else {
+            memory[].clientStreams.closed &+= UInt64(truncatingIfNeeded: count)
+        }
+    }
+
+    /// The session ends, and its streams with it.
+    mutating func endStreams() {
+        streamsClosed(openStreams)
+        detached = []
+    }
+
+    /// A stream that lives has lost its outlet, or never had one.
+    mutating func noteDetached(_ stream: Int32) {
+        if !detached.contains(stream) { detached.append(stream) }
+    }
+
+    mutating func forgetDetached(_ stream: Int32) {
+        guard let place = detached.firstIndex(of: stream) else { return }
+        detached.swapAt(place, detached.count - 1)
+        detached.removeLast()
     }
 
     /// An outlet's stream is gone, or does not need it any more.

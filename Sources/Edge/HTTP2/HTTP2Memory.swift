@@ -25,6 +25,9 @@ struct HTTP2Memory: ~Copyable {
     private(set) var isExhausted = false
     /// Blocks given back since then, as they were.
     private var withheld: UnsafeMutableRawPointer?
+    /// Streams of all sessions that play one role.
+    var serverStreams = StreamTally()
+    var clientStreams = StreamTally()
 
     let callbacks: OpaquePointer
     let options: OpaquePointer
@@ -151,6 +154,12 @@ struct HTTP2Memory: ~Copyable {
         unsafe give(pointer)
         return unsafe larger
     }
+}
+
+/// Streams that began and ended, ever: requests delivered by servers, submitted by clients.
+struct StreamTally: BitwiseCopyable {
+    var opened: UInt64 = 0
+    var closed: UInt64 = 0
 }
 
 /// nghttp2's view of the memory of the worker that a session is in, which it finds by the session's

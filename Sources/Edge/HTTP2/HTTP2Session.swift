@@ -97,6 +97,7 @@ struct HTTP2Session: ~Copyable {
         guard !core[].hasFailed else { return }
         core[].hasFailed = true
         unsafe nghttp2_session_del(handle)
+        core[].endStreams()
         core[].memory[].recover()
     }
 
@@ -269,7 +270,27 @@ struct HTTP2Session: ~Copyable {
         let mark = unsafe nghttp2_session_get_stream_user_data(handle, stream)
         if let outlet = unsafe StreamMark.outlet(mark) { core[].forget(outlet) }
         guard unsafe mark != nil || core[].role == .client else { return }
-        unsafe nghttp2_session_set_stream_user_data(handle, stream, StreamMark.delivered)
+        let code = unsafe nghttp2_session_set_stream_user_data(
+            handle, stream, StreamMark.delivered)
+        if code == 0 { core[].noteDetached(stream) }
+    }
+
+    /// Whether nghttp2 knows a stream that an outlet waits on.
+    ///
+    /// A request that was submitted and not yet written has no stream there: it counts as one.
+    func carries(_ outlet: Ref<StreamOutlet>) -> Bool {
+        let stream = outlet[].stream
+        guard stream != 0, !core[].hasFailed else { return false }
+        let mark = unsafe nghttp2_session_get_stream_user_data(handle, stream)
+        if unsafe mark == nil { return core[].role == .client }
+        return unsafe StreamMark.outlet(mark) == outlet
+    }
+
+    /// Streams that have no outlet and that nghttp2 knows, or is about to.
+    var detachedStreams: Int {
+        core[].detached.count { stream in
+            unsafe core[].role == .client || nghttp2_session_find_stream(handle, stream) != nil
+        }
     }
 
     /// Tells that bytes were appended to an outlet or that it has ended.
@@ -389,7 +410,7 @@ struct HTTP2Session: ~Copyable {
             stream = unsafe nghttp2_submit_request(handle, nil, list.base, list.count, nil, mark)
         }
         guard check(stream) > 0 else { return nil }
-        core[].openStreams &+= 1
+        core[].streamOpened()
         core[].meter.sentRequest()
         outlet?[].stream = stream
         return stream

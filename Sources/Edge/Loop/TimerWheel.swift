@@ -160,6 +160,17 @@ struct TimerWheel: ~Copyable {
         return target
     }
 
+    /// Visits the token of every deadline in the wheel, by walking all of its slots.
+    func forEach(_ body: (Token) -> Void) {
+        for slot in 0..<Self.slots {
+            var node = unsafe heads[slot]
+            while node != 0 {
+                body(Token(raw: unsafe nodes[Int(node)].token))
+                node = unsafe nodes[Int(node)].next
+            }
+        }
+    }
+
     private mutating func take(_ token: Token) -> UInt32 {
         count += 1
         opened &+= 1

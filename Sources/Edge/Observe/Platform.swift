@@ -132,7 +132,10 @@ struct LogTarget: Equatable, Sendable {
     static func open(_ path: String) throws(SystemError) -> LogTarget {
         let flags = O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NONBLOCK | O_NOCTTY
         let descriptor = unsafe Glibc.open(path, flags, 0o640)
-        if descriptor >= 0 { return LogTarget(descriptor: descriptor, isSocket: false) }
+        if descriptor >= 0 {
+            KnownDescriptors.add(descriptor)
+            return LogTarget(descriptor: descriptor, isSocket: false)
+        }
         let number = errno
         let standard: Int32? =
             path == "/dev/stdout" ? 1 : path == "/dev/stderr" ? 2 : nil
@@ -140,6 +143,7 @@ struct LogTarget: Equatable, Sendable {
         // A socket (as systemd gives) cannot be opened by name, another user's terminal may not be.
         let copy = fcntl(standard, F_DUPFD_CLOEXEC, 3)
         guard copy >= 0 else { throw SystemError(number: errno) }
+        KnownDescriptors.add(copy)
         var kind = stat()
         let known = unsafe fstat(copy, &kind) == 0
         return LogTarget(descriptor: copy, isSocket: known && kind.st_mode & S_IFMT == S_IFSOCK)
@@ -166,7 +170,10 @@ struct LogTarget: Equatable, Sendable {
         unsafe poll(&interest, 1, Int32(clamping: limit.milliseconds))
     }
 
-    func close() { _ = Glibc.close(descriptor) }
+    func close() {
+        KnownDescriptors.remove(descriptor)
+        _ = Glibc.close(descriptor)
+    }
 
     /// Writes `bytes` to standard error in one call where the system takes them so.
     static func writeError(_ bytes: [UInt8]) {

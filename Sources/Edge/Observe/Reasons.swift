@@ -153,6 +153,8 @@ enum TimeoutKind: UInt8, CaseIterable, BitwiseCopyable, Sendable {
 /// Everything that is opened and must be closed again: one row of the leak ledger each.
 enum LedgerKind: Int, CaseIterable, BitwiseCopyable, Sendable {
     case frontSocket, upstreamSocket, frontTLS, upstreamTLS, frontHTTP2, upstreamHTTP2
+    /// Requests that HTTP/2 brought; requests given to HTTP/2 connections.
+    case frontStream, upstreamStream
     case exchange, hostClient, waiter, timer, resolverQuery
 
     var name: StaticString {
@@ -163,6 +165,8 @@ enum LedgerKind: Int, CaseIterable, BitwiseCopyable, Sendable {
         case .upstreamTLS: "upstream_tls"
         case .frontHTTP2: "front_http2"
         case .upstreamHTTP2: "upstream_http2"
+        case .frontStream: "front_stream"
+        case .upstreamStream: "upstream_stream"
         case .exchange: "exchange"
         case .hostClient: "host_client"
         case .waiter: "waiter"

@@ -35,32 +35,6 @@ struct HostView: Equatable, Sendable {
     init() {}
 }
 
-/// One kind of the leak ledger: what was counted, and what a walk found.
-struct LedgerRow: Equatable, Sendable {
-    let kind: LedgerKind
-    let opened: UInt64
-    let closed: UInt64
-    /// Live things found by looking at them; nil for a kind that was not walked.
-    let walk: Int?
-
-    init(_ kind: LedgerKind, _ totals: CounterTotals, walk: Int?) {
-        self.kind = kind
-        opened = totals.opened(kind)
-        closed = totals.closed(kind)
-        self.walk = walk
-    }
-
-    init(_ kind: LedgerKind, opened: UInt64, closed: UInt64, walk: Int?) {
-        self.kind = kind
-        self.opened = opened
-        self.closed = closed
-        self.walk = walk
-    }
-
-    var live: Int64 { Int64(bitPattern: opened &- closed) }
-    var hasDrifted: Bool { walk.map { Int64($0) != live } ?? (live < 0) }
-}
-
 /// What /registry shows; filled by the control plane.
 struct RegistryView: Sendable {
     var hosts: [HostView] = []
@@ -70,16 +44,14 @@ struct RegistryView: Sendable {
     var unpooled: UInt64 = 0
     var ledger: [LedgerRow] = []
     var openDescriptors = 0
-    /// What the descriptor table should hold by the ledger; nil when that was not worked out.
-    var expectedDescriptors: Int?
+    /// Descriptors that somebody answers for.
+    var expectedDescriptors = 0
+    var strays: [StrayDescriptor] = []
 
     init() {}
 
-    /// Whether anything live differs from what opened less closed says.
-    var hasDrifted: Bool {
-        ledger.contains { $0.hasDrifted }
-            || expectedDescriptors.map { $0 != openDescriptors } ?? false
-    }
+    /// Whether anything live differs from what opened less closed says, or belongs to nobody.
+    var hasDrifted: Bool { ledger.contains { $0.hasDrifted } || !strays.isEmpty }
 }
 
 /// Renders /registry.
@@ -97,13 +69,21 @@ enum RegistryPage {
         text += ",\"evictions\":\(view.evictions),\"unpooled\":\(view.unpooled)},\n\"ledger\":["
         for (index, row) in view.ledger.enumerated() {
             text += index == 0 ? "\n" : ",\n"
-            text += "{\"kind\":\"\(row.kind.name)\",\"opened\":\(row.opened)"
-            text += ",\"closed\":\(row.closed),\"live\":\(row.live)"
-            text += ",\"walk\":\(row.walk.map { String($0) } ?? "null")}"
+            text += "{\"kind\":\"\(row.kind.name)\",\(figures(row.sum)),\"workers\":["
+            text += row.workers.map { "{\(figures($0))}" }.joined(separator: ",") + "]}"
         }
-        text += "],\n\"descriptors\":{\"open\":\(view.openDescriptors)}"
-        text += ",\"drift\":\(view.hasDrifted)}\n"
+        text += "],\n\"descriptors\":{\"open\":\(view.openDescriptors)"
+        text += ",\"expected\":\(view.expectedDescriptors),\"stray\":["
+        text += view.strays.map { stray in
+            "{\"descriptor\":\(stray.number),\"link\":\(quoted(stray.link))}"
+        }.joined(separator: ",")
+        text += "]},\"drift\":\(view.hasDrifted)}\n"
         return Array(text.utf8)
+    }
+
+    private static func figures(_ count: LedgerCount) -> String {
+        "\"opened\":\(count.opened),\"closed\":\(count.closed),\"live\":\(count.live)"
+            + ",\"walk\":\(count.walk)"
     }
 
     private static func append(_ host: HostView, to text: inout String) {

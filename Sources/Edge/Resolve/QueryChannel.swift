@@ -63,6 +63,8 @@ final class QueryChannel {
     private var sockets: [Int32: Readiness] = [:]
     /// Sockets that the loop does not poll yet, for want of kernel memory.
     private var unpolled: Set<Int32> = []
+    /// Queries that c-ares holds and has not handed back.
+    private var queries: Set<ObjectIdentifier> = []
     private var finished = Deque<FinishedQuery>()
     private(set) var opened = 0
     private(set) var closed = 0
@@ -134,7 +136,9 @@ final class QueryChannel {
     func open(_ name: String, key: String, family: QueryFamily) {
         opened += 1
         guard unsafe channel != nil else { return finish(key, family, .closed) }
-        let query = unsafe Unmanaged.passRetained(Query(key: key, family: family, channel: self))
+        let asked = Query(key: key, family: family, channel: self)
+        queries.insert(ObjectIdentifier(asked))
+        let query = unsafe Unmanaged.passRetained(asked)
         var hints = ares_addrinfo_hints()
         hints.ai_flags = ARES_AI_NOSORT
         hints.ai_family =
@@ -145,6 +149,14 @@ final class QueryChannel {
             }
         unsafe ares_getaddrinfo(channel, name, nil, &hints, queryEnded, query.toOpaque())
     }
+
+    /// Queries that can be found, without regard to what was counted.
+    var liveQueries: Int { queries.count }
+    /// The sockets that c-ares has open.
+    var descriptors: some Sequence<Int32> { sockets.keys }
+
+    /// For tests: a query of which c-ares never tells the end.
+    func loseQuery() { opened += 1 }
 
     func takeFinished() -> FinishedQuery? { finished.popFirst() }
 
@@ -228,6 +240,7 @@ final class QueryChannel {
         let query = unsafe Unmanaged<Query>.fromOpaque(argument).takeRetainedValue()
         let result = unsafe Self.result(status, answer)
         if let answer = unsafe answer { unsafe ares_freeaddrinfo(answer) }
+        query.channel.queries.remove(ObjectIdentifier(query))
         query.channel.finish(query.key, query.family, result)
     }
 

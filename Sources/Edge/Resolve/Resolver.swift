@@ -63,6 +63,14 @@ struct Resolver: ~Copyable {
     /// Queries given to c-ares, and those of them that it has answered.
     var queriesOpened: Int { absolute.opened + (relative?.opened ?? 0) }
     var queriesClosed: Int { absolute.closed + (relative?.closed ?? 0) }
+    /// Queries that can be found, without regard to what was counted.
+    var liveQueries: Int { absolute.liveQueries + (relative?.liveQueries ?? 0) }
+    /// For tests: a query that never ends.
+    func loseQuery() { absolute.loseQuery() }
+    /// The sockets that c-ares has open.
+    var descriptors: [Int32] {
+        Array(absolute.descriptors) + (relative.map { Array($0.descriptors) } ?? [])
+    }
     /// Waiters that have not been told yet.
     var waiterCount: Int { names.count + isCompleted.count }
 

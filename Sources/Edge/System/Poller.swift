@@ -32,9 +32,11 @@ struct Poller: ~Copyable {
         guard descriptor >= 0 else {
             throw SystemFailure(code: edge_errno(), call: "epoll_create1")
         }
+        KnownDescriptors.add(descriptor)
     }
 
     deinit {
+        KnownDescriptors.remove(descriptor)
         Socket.close(descriptor)
         unsafe events.deallocate()
     }
@@ -86,6 +88,7 @@ struct WakeUp: Sendable {
     init() throws(SystemFailure) {
         descriptor = eventfd(0, Int32(EFD_CLOEXEC) | Int32(EFD_NONBLOCK))
         guard descriptor >= 0 else { throw SystemFailure(code: edge_errno(), call: "eventfd") }
+        KnownDescriptors.add(descriptor)
     }
 
     /// A signal that was interrupted would leave its thread asleep: it is given again.
@@ -99,5 +102,8 @@ struct WakeUp: Sendable {
         _ = unsafe read(descriptor, &value, 8)
     }
 
-    func close() { Socket.close(descriptor) }
+    func close() {
+        KnownDescriptors.remove(descriptor)
+        Socket.close(descriptor)
+    }
 }

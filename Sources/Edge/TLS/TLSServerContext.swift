@@ -111,9 +111,13 @@ private final class KeyLog: Sendable {
                 path: path, message: TLSConfigurationError.takeReason("cannot be opened"))
         }
         unsafe self.file = file
+        unsafe KnownDescriptors.add(edge_key_log_descriptor(file))
     }
 
-    deinit { unsafe BIO_free_all(file) }
+    deinit {
+        unsafe KnownDescriptors.remove(edge_key_log_descriptor(file))
+        unsafe BIO_free_all(file)
+    }
 
     func write(_ line: UnsafePointer<CChar>) {
         var text = unsafe Array(String(cString: line).utf8)

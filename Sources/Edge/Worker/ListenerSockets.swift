@@ -27,6 +27,8 @@ struct ListenerSockets {
                     try bind(Self.address(literal, port), workers: workers, dualStack: false)
                 }
             open[name] = bound
+            // Until the workers have them, nobody else answers for them.
+            bound.descriptors.forEach(KnownDescriptors.add)
             return bound
         } catch {
             throw StartFailure("cannot listen on \(address.text): \(error)")
@@ -101,8 +103,14 @@ struct ListenerSockets {
     /// Closes a listener that was opened and is not going to be used.
     mutating func discard(_ name: String) {
         guard let bound = open.removeValue(forKey: name) else { return }
+        bound.descriptors.forEach(KnownDescriptors.remove)
         bound.descriptors.forEach(Socket.close)
         if let path = bound.path { Socket.removeSocketFile(path) }
+    }
+
+    /// All that is open was given to the workers, which answer for it from now on.
+    func handOver() {
+        for bound in open.values { bound.descriptors.forEach(KnownDescriptors.remove) }
     }
 
     /// Forgets a listener whose sockets the workers close themselves.

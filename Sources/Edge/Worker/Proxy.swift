@@ -31,6 +31,8 @@ final class Proxy {
     private var threads: [Thread] = []
     private let outcome = Outcome()
     private let level: ControlLogLevel
+    /// A leak on purpose, for tests.
+    private let plant: PlantedLeak?
     let logger: Logger
 
     /// What ended workers report.
@@ -50,11 +52,13 @@ final class Proxy {
 
     /// Prepares everything and binds every listener; nothing is served yet.
     init(
-        _ configuration: Configuration, demonstrates: Bool = false,
+        _ configuration: Configuration, demonstrates: Bool = false, ownsProcess: Bool = true,
+        plant: PlantedLeak? = nil,
         load: @escaping () throws(ConfigurationErrors) -> Configuration
     ) throws(StartFailure) {
         self.configuration = configuration
         self.load = load
+        self.plant = plant
         _ = SystemProcess.raiseDescriptorLimit()
         level = ControlLogLevel(Self.level(configuration.logLevel))
         logger = ControlLog.logger(level)
@@ -77,7 +81,8 @@ final class Proxy {
         }
         counters = Counters(workers: workers)
         control = ControlView(
-            registry: registry, counters: counters, workers: workers, version: ProxyVersion.text)
+            registry: registry, counters: counters, workers: workers, version: ProxyVersion.text,
+            ownsProcess: ownsProcess)
         log = AccessLog(counters: counters)
         let rotation = configuration.listeners.compactMap { $0.tls?.ticketRotation }.first
         builder = SnapshotBuilder(
@@ -148,7 +153,8 @@ final class Proxy {
                 WorkerSeed(
                     index: index, snapshot: snapshot, listening: listening, registry: registry,
                     names: names, mailbox: mailboxes[index], mailboxes: mailboxes,
-                    counters: counters[index], log: log.ring(index), control: control))
+                    counters: counters[index], log: log.ring(index), control: control,
+                    plant: index == 0 ? plant : nil))
             let outcome = outcome
             let logger = logger
             do throws(SystemFailure) {
@@ -169,6 +175,7 @@ final class Proxy {
                 throw StartFailure("cannot start a worker: \(error)")
             }
         }
+        sockets.handOver()
     }
 
     /// Tells whoever waits that every listener is bound: pid and addresses as JSON.
@@ -196,12 +203,16 @@ final class Proxy {
             metadata: [
                 "workers": "\(configuration.workers)", "pid": "\(SystemProcess.identifier)",
             ])
+        var check = LedgerCheck(
+            mailboxes, counters.control, logger, ownsProcess: control.ownsProcess,
+            interval: configuration.ledger.interval)
         while outcome.failed.load(ordering: .relaxed) == 0 {
-            switch Signals.wait(timeout: .seconds(1)) {
+            switch Signals.wait(timeout: check.pause(atMost: .seconds(1))) {
             case Signals.reload: reload()
             case Signals.terminate, Signals.interrupt: return drain()
             default: registry.expire(now: Instant.now())
             }
+            check.advance(interval: configuration.ledger.interval)
         }
         _ = drain()
         return ProxyExit.notStarted
@@ -288,6 +299,7 @@ final class Proxy {
             }
             mailboxes[index].post(.reload(next, listening: listening))
         }
+        sockets.handOver()
         let current = Set(next.listeners.map(\.name))
         for name in Array(sockets.open.keys) where !current.contains(name) { sockets.release(name) }
     }
@@ -314,13 +326,8 @@ final class Proxy {
                 "still open at the end of the grace period, cut",
                 metadata: Logger.Metadata(uniqueKeysWithValues: open))
         }
-        let totals = counters.totals()
-        var left = 0
-        for kind in LedgerKind.allCases where totals.live(kind) != 0 {
-            logger.error(
-                "leaked", metadata: ["kind": "\(kind.name)", "count": "\(totals.live(kind))"])
-            left += 1
-        }
+        let left = LedgerCheck.reportLeft(
+            counters.totals(), ownsProcess: control.ownsProcess, to: logger)
         logger.info("ended")
         return cut.isEmpty && left == 0 ? ProxyExit.clean : ProxyExit.notDrained
     }

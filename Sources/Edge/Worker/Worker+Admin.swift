@@ -34,91 +34,43 @@ extension Worker {
         answer(exchange, head, Bytes("text/plain; charset=utf-8"), Bytes(text))
     }
 
-    private func takeCensus(_ page: AdminPage, for exchange: Ref<Exchange>) {
+    private func takeCensus(
+        _ page: AdminPage, for exchange: Ref<Exchange>, suspects: [StrayDescriptor]? = nil
+    ) {
         let census = Census(
-            workers: mailboxes.count, purpose: page, exchange: exchange[].token, worker: index)
+            workers: mailboxes.count,
+            purpose: .page(page, exchange: exchange[].token, worker: index), suspects: suspects)
         for mailbox in mailboxes { mailbox.post(.census(census)) }
-    }
-
-    /// Counts what lives in this worker by walking through its slabs.
-    func count(for census: Census) {
-        var part = Census.Part()
-        var fronts = 0, frontTLS = 0, frontHTTP2 = 0
-        var admins = 0
-        self.fronts[].forEach { front in
-            if front[].purpose == .admin { admins += 1 } else { fronts += 1 }
-            if front[].transport.tls != nil { frontTLS += 1 }
-            if front[].session != nil { frontHTTP2 += 1 }
-        }
-        var upstreams = 0, upstreamTLS = 0, upstreamHTTP2 = 0
-        self.upstreams[].forEach { upstream in
-            upstreams += 1
-            if upstream[].transport.tls != nil { upstreamTLS += 1 }
-            if upstream[].session != nil { upstreamHTTP2 += 1 }
-        }
-        var exchanges = 0, waiters = 0, pools = 0
-        self.exchanges[].forEach { exchange in
-            if exchange[].isCounted { exchanges += 1 }
-            if exchange[].isWaiting { waiters += 1 }
-        }
-        self.pools[].forEach { pool in
-            pools += 1
-            part.upstreamIdle += pool[].idleCount
-        }
-        part.live = [
-            .frontSocket: fronts, .frontTLS: frontTLS, .frontHTTP2: frontHTTP2,
-            .upstreamSocket: upstreams, .upstreamTLS: upstreamTLS, .upstreamHTTP2: upstreamHTTP2,
-            .exchange: exchanges, .waiter: waiters, .hostClient: pools,
-            .timer: loop[].timers.count,
-            .resolverQuery: Int(resolver[].queriesOpened - resolver[].queriesClosed),
-        ]
-        publishCounts()
-        for kind in LedgerKind.allCases {
-            part.opened[kind] = counters.opened(kind)
-            part.closed[kind] = counters.closed(kind)
-        }
-        part.descriptors =
-            fronts + admins + upstreams + state[].listening.count { $0.descriptor >= 0 }
-        part.bufferBytes = buffers[].bytesInUse
-        part.bufferFreeBytes = buffers[].bytesFree
-        if census.add(part) { mailboxes[census.worker].post(.counted(census)) }
-    }
-
-    /// Adds to the ledger what the timer wheel and the resolver count by themselves.
-    func publishCounts() {
-        let timers = loop[].timers.opened
-        let closed = timers - UInt64(loop[].timers.count)
-        counters.open(.timer, timers - counters.opened(.timer))
-        counters.close(.timer, closed - counters.closed(.timer))
-        counters.open(
-            .resolverQuery, UInt64(resolver[].queriesOpened) - counters.opened(.resolverQuery))
-        counters.close(
-            .resolverQuery, UInt64(resolver[].queriesClosed) - counters.closed(.resolverQuery))
     }
 
     /// Everyone was counted: the page can be written.
     func answerCensus(_ census: Census) {
-        guard let exchange = exchanges[].resolve(census.exchange),
-            exchange[].responseProgress == .none
+        guard case .page(let page, let token, _) = census.purpose,
+            let exchange = exchanges[].resolve(token), exchange[].responseProgress == .none
         else { return }
-        let sum = census.sum
-        let ledger = ledger(sum)
-        if ledger.contains(where: \.hasDrifted) { counters.add(.ledgerDrifts) }
-        let totals = control.counters.totals()
+        let strays = page == .registry && control.ownsProcess ? census.strays() : []
+        if !strays.isEmpty, census.suspects == nil {
+            return takeCensus(page, for: exchange, suspects: strays)
+        }
+        let ledger = census.ledger
+        if ledger.contains(where: \.hasDrifted) || !strays.isEmpty { counters.add(.ledgerDrifts) }
         let head = heads[].take()
         defer { heads[].give(head) }
         head[].status = 200
-        switch census.purpose {
+        switch page {
         case .metrics:
-            let page = MetricsPage.render(metricsView(sum, totals))
+            let page = MetricsPage.render(metricsView(census, control.counters.totals()))
             page.withBytes { answer(exchange, head, Bytes(MetricsPage.contentType), $0) }
         case .registry:
-            let page = RegistryPage.render(registryView(sum, ledger))
+            var view = registryView(ledger)
+            view.strays = strays
+            view.expectedDescriptors = census.knownDescriptors.count
+            let page = RegistryPage.render(view)
             page.withBytes { answer(exchange, head, Bytes(RegistryPage.contentType), $0) }
         }
     }
 
-    private func metricsView(_ sum: Census.Part, _ totals: CounterTotals) -> MetricsView {
+    private func metricsView(_ census: Census, _ totals: CounterTotals) -> MetricsView {
         var view = MetricsView.ofThisProcess(totals)
         view.version = control.version
         view.workers = control.workers
@@ -127,26 +79,18 @@ extension Worker {
         view.registryHosts = registry.count
         view.registryHostLimit = registry.limits.maxHosts
         view.registryEvictions = registry.evictions.load(ordering: .relaxed)
-        view.upstreamIdle = sum.upstreamIdle
-        view.waiting = sum.live[.waiter] ?? 0
+        view.upstreamIdle = census.sum(\.upstreamIdle)
+        view.waiting = census.sum { $0.counts[LedgerKind.waiter.rawValue].walk }
         view.openHosts = registry.snapshot().count { !$0.record[].health.isClosed }
-        view.bufferBytes = sum.bufferBytes
-        view.bufferFreeBytes = sum.bufferFreeBytes
+        view.bufferBytes = census.sum(\.bufferBytes)
+        view.bufferFreeBytes = census.sum(\.bufferFreeBytes)
         view.memoryBytes = control.memoryInUse
         view.memoryLimit = state[].memoryLimit
         view.clientAddresses = control.clients.count
         return view
     }
 
-    private func ledger(_ sum: Census.Part) -> [LedgerRow] {
-        LedgerKind.allCases.map { kind in
-            LedgerRow(
-                kind, opened: sum.opened[kind] ?? 0, closed: sum.closed[kind] ?? 0,
-                walk: sum.live[kind])
-        }
-    }
-
-    private func registryView(_ sum: Census.Part, _ ledger: [LedgerRow]) -> RegistryView {
+    private func registryView(_ ledger: [LedgerRow]) -> RegistryView {
         var view = RegistryView()
         view.hosts = registry.snapshot().map { Self.view($0, loop[].now) }
         view.hostCount = view.hosts.count

@@ -18,7 +18,7 @@ extension Worker {
         case .reclaim(let worker): reclaim(for: worker)
         case .room: serveStarved()
         case .drained, .memory: break
-        case .census(let census): count(for: census)
+        case .census(let census): state[].censuses.append(census)
         case .counted(let census): answerCensus(census)
         }
     }

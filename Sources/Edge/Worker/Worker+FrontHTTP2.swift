@@ -105,6 +105,7 @@ extension Worker {
         front[].requests += 1
         if front[].deadlineKind == .idle { clearDeadline(front) }
         guard let exchange = beginExchange(front, stream: stream, head: head) else {
+            front[].session?.detach(stream)
             front[].session?.reset(stream, code: HTTP2Code.refusedStream)
             return
         }

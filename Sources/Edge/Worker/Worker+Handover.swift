@@ -91,6 +91,7 @@ extension Worker {
         loop[].poller.remove(connection[].transport.descriptor)
         countOddities(of: &connection[].session)
         countClosed(connection)
+        noteLent(connection[].transport.descriptor)
         var transport = Transport(descriptor: -1, pool: buffers)
         swap(&transport, &connection[].transport)
         let handover = Handover(

@@ -51,6 +51,7 @@ struct WorkerSeed: Sendable {
     var counters: WorkerCounters
     var log: AccessRing
     var control: ControlView
+    var plant: PlantedLeak?
 }
 
 /// A listening socket of this worker.
@@ -118,6 +119,7 @@ final class Worker {
         for socket in seed.listening {
             listen(ListeningSocket(listener: socket.listener, descriptor: socket.descriptor))
         }
+        if let plant = seed.plant { lose(plant) }
     }
 
     /// Ends what `run` left; the worker may not be used afterwards.
@@ -163,6 +165,7 @@ final class Worker {
             flushAll()
             reapAll()
         }
+        if !state[].censuses.isEmpty { answerCensuses() }
         if state[].isDraining { advanceDrain() }
     }
 
@@ -316,6 +319,10 @@ struct WorkerState: ~Copyable {
     var drainDeadline = Deadline()
     var shedDeadline = Deadline()
     var hasEnded = false
+    /// Descriptors that went to another worker a short time ago, oldest first.
+    var lent: Deque<(descriptor: Int32, at: Instant)> = []
+    /// Asked for in this iteration, answered at its end.
+    var censuses: [Census] = []
     /// What was cut at the end of the grace period.
     var cut = CutCounts()
     /// The normalised path of the request being routed.

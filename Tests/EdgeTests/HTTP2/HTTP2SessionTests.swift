@@ -244,6 +244,53 @@ import Testing
         #expect(wire.tearDown() == [0, 0, 0])
     }
 
+    @Test("every stream is found by a walk until it is closed: with its outlet or without")
+    func walk() throws {
+        let wire = HTTP2Wire()
+        var attached: [Ref<StreamOutlet>] = []
+        wire.server.onHead = { stream, _ in
+            let outlet = wire.outlet(1, ended: false)
+            let isThere = wire.server.session[].attach(stream, outlet: outlet)
+            #expect(isThere)
+            attached.append(outlet)
+        }
+        let outlets = (0..<4).map { _ in wire.outlet(1, [1], ended: false) }
+        let streams = try outlets.map { outlet in
+            try #require(wire.request(wire.head(method: "POST"), outlet))
+        }
+        func live() -> [Int] {
+            let client = outlets.count { wire.client.session[].carries($0) }
+            let server = attached.count { wire.server.session[].carries($0) }
+            return [
+                client + wire.client.session[].detachedStreams,
+                server + wire.server.session[].detachedStreams,
+            ]
+        }
+        func counted() -> [Int] {
+            let (client, server) = (wire.memory[].clientStreams, wire.memory[].serverStreams)
+            return [Int(client.opened - client.closed), Int(server.opened - server.closed)]
+        }
+        // Submitted and not yet written.
+        #expect(live() == [4, 0] && counted() == [4, 0])
+        wire.pump()
+        #expect(live() == [4, 4] && counted() == [4, 4])
+        // Given up on either side, and the reset not yet written.
+        wire.client.session[].detach(streams[0])
+        wire.client.session[].detach(streams[0])
+        wire.client.session[].reset(streams[0], code: HTTP2Code.cancel)
+        wire.server.session[].detach(streams[1])
+        #expect(wire.client.session[].detachedStreams == 1)
+        #expect(wire.server.session[].detachedStreams == 1)
+        #expect(live() == [4, 4] && counted() == [4, 4])
+        wire.server.session[].reset(streams[1], code: HTTP2Code.cancel)
+        wire.pump()
+        #expect(live() == [2, 2] && counted() == [2, 2])
+        // One that has ended is not detached afterwards.
+        wire.client.session[].detach(streams[0])
+        #expect(live() == [2, 2])
+        #expect(wire.tearDown() == [0, 0, 0])
+    }
+
     @Test("tearing down in the middle gives everything back")
     func abruptEnd() throws {
         let wire = HTTP2Wire()

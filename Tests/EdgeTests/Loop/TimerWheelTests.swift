@@ -41,4 +41,22 @@ import Testing
         }
         #expect(fired.count == due.count { $0 != .never })
     }
+
+    @Test("a walk finds every deadline that it holds, near and far, and no other")
+    func walk() {
+        let now = Instant(nanoseconds: 1_000_000_000)
+        var wheel = TimerWheel(now: now)
+        var deadlines = [Deadline](repeating: Deadline(), count: 300)
+        for slot in deadlines.indices {
+            // Up to 5 minutes, four times round; some share a slot of the wheel.
+            wheel.set(
+                &deadlines[slot], Token(.front, slot: UInt32(slot)),
+                at: now + .seconds(Int64(slot / 2 * 2)))
+        }
+        for slot in stride(from: 0, to: 300, by: 3) { wheel.cancel(&deadlines[slot]) }
+        var found: [UInt32] = []
+        wheel.forEach { found.append($0.slot) }
+        #expect(found.count == wheel.count)
+        #expect(Set(found) == Set((0..<300).filter { $0 % 3 != 0 }.map(UInt32.init)))
+    }
 }

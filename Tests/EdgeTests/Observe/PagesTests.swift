@@ -105,9 +105,6 @@ import Testing
 
     @Test("shows hosts, totals and the ledger")
     func values() {
-        let counters = Counters(workers: 1)
-        for _ in 0..<10 { counters[0].open(.frontSocket) }
-        for _ in 0..<9 { counters[0].close(.frontSocket) }
         var host = HostView()
         host.host = "id-42.apps"
         host.port = 80
@@ -128,8 +125,17 @@ import Testing
         view.hosts = [host]
         view.hostCount = 1
         view.connections = 1
-        view.ledger = [LedgerRow(.frontSocket, counters.totals(), walk: 1)]
+        view.ledger = [
+            LedgerRow(
+                kind: .frontSocket,
+                workers: [
+                    LedgerCount(opened: 4, closed: 4, walk: 0),
+                    LedgerCount(opened: 6, closed: 5, walk: 1),
+                ])
+        ]
         view.openDescriptors = 31
+        view.expectedDescriptors = 30
+        view.strays = [StrayDescriptor(number: 17, link: "socket:[42]")]
         let expected = #"""
             {"hosts":[
             {"host":"id-42.apps","port":80,"scheme":"http","versions":["1.1","2"],\#
@@ -139,33 +145,37 @@ import Testing
             "open_for_ms":1500,"addresses":["127.0.0.1"],"idle_for_ms":12}],
             "totals":{"hosts":1,"connections":1,"evictions":0,"unpooled":0},
             "ledger":[
-            {"kind":"front_socket","opened":10,"closed":9,"live":1,"walk":1}],
-            "descriptors":{"open":31},"drift":false}
+            {"kind":"front_socket","opened":10,"closed":9,"live":1,"walk":1,"workers":[\#
+            {"opened":4,"closed":4,"live":0,"walk":0},{"opened":6,"closed":5,"live":1,"walk":1}]}],
+            "descriptors":{"open":31,"expected":30,\#
+            "stray":[{"descriptor":17,"link":"socket:[42]"}]},"drift":true}
 
             """#
         #expect(text(view) == expected)
         #expect(JSONChecker.accepts(text(view).utf8))
     }
 
-    @Test("drift is a walk, a balance or a descriptor table that does not fit")
+    @Test("drift is a walk of any worker that does not fit, or a descriptor without an owner")
     func drift() {
-        let counters = Counters(workers: 1)
-        counters[0].open(.timer)
-        counters[0].close(.waiter)
-        let totals = counters.totals()
-        var view = RegistryView()
-        #expect(!view.hasDrifted)
-        view.ledger = [LedgerRow(.timer, totals, walk: nil), LedgerRow(.timer, totals, walk: 1)]
-        #expect(!view.hasDrifted)
-        view.ledger = [LedgerRow(.timer, totals, walk: 2)]
-        #expect(text(view).hasSuffix("\"drift\":true}\n"))
-        view.ledger = [LedgerRow(.waiter, totals, walk: nil)]
-        #expect(view.hasDrifted)
-        #expect(text(view).contains("\"live\":-1,\"walk\":null}"))
-        view.ledger = []
-        view.openDescriptors = 4
-        view.expectedDescriptors = 5
-        #expect(view.hasDrifted)
+        func view(_ workers: LedgerCount...) -> RegistryView {
+            var view = RegistryView()
+            view.ledger = [LedgerRow(kind: .timer, workers: workers)]
+            return view
+        }
+        #expect(!RegistryView().hasDrifted)
+        #expect(!view(LedgerCount(opened: 3, closed: 1, walk: 2)).hasDrifted)
+        #expect(view(LedgerCount(opened: 3, closed: 1, walk: 1)).hasDrifted)
+        let closedTwice = view(LedgerCount(opened: 0, closed: 1, walk: 0))
+        #expect(text(closedTwice).contains("\"live\":-1,\"walk\":0"))
+        #expect(text(closedTwice).hasSuffix("\"drift\":true}\n"))
+        // One worker has too many where the other has too few: the sum fits.
+        let apart = view(
+            LedgerCount(opened: 2, closed: 0, walk: 1), LedgerCount(opened: 2, closed: 1, walk: 2))
+        #expect(apart.ledger[0].sum.hasDrifted == false)
+        #expect(apart.hasDrifted)
+        var stray = RegistryView()
+        stray.strays = [StrayDescriptor(number: 5, link: "socket:[1]")]
+        #expect(stray.hasDrifted)
     }
 
     @Test("many hosts with odd names stay valid JSON")
