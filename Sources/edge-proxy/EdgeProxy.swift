@@ -9,7 +9,7 @@ struct EdgeProxy: ParsableCommand {
         commandName: "edge-proxy",
         abstract: "A TLS-terminating HTTPS proxy that routes by id and reuses its connections.",
         version: ProxyVersion.text,
-        subcommands: [Run.self, Check.self, Demo.self, Version.self])
+        subcommands: [Run.self, Check.self, Inspect.self, Demo.self, Version.self])
 }
 
 extension EdgeProxy {
@@ -44,6 +44,8 @@ extension EdgeProxy {
         var accessLog: String?
         @Option(help: .hidden)
         var readyFile: String?
+        @Option(help: .hidden)
+        var plantLeak: String?
 
         func validate() throws {
             guard config == nil else {
@@ -72,7 +74,7 @@ extension EdgeProxy {
                         idPath: idPath ?? "", upstream: upstream ?? "", admin: admin,
                         workers: workers, resolver: resolver, accessLog: accessLog))
             }
-            throw ExitCode(EdgeCommand.run(source, readyFile: readyFile))
+            throw ExitCode(EdgeCommand.run(source, readyFile: readyFile, plantLeak: plantLeak))
         }
     }
 
@@ -94,6 +96,32 @@ extension EdgeProxy {
         func run() throws {
             if options { print(EdgeCommand.options()) }
             if let config { throw ExitCode(EdgeCommand.check(config)) }
+        }
+    }
+
+    struct Inspect: ParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Show the registry and the leak ledger of a running proxy.",
+            discussion: """
+                Asks its admin listener. Exit status: 0 no drift, 1 not reached, 2 drift: what was \
+                opened and not closed is not what lives.
+                """)
+
+        @Option(help: "Its admin listener: host:port or unix:/path.")
+        var admin: String?
+        @Option(name: .shortAndLong, help: "Its configuration file, which names the listener.")
+        var config: String?
+        @Flag(help: "Print the page as it is.")
+        var json = false
+
+        func validate() throws {
+            guard (admin == nil) != (config == nil) else {
+                throw ValidationError("give --admin ADDRESS or --config FILE")
+            }
+        }
+
+        func run() throws {
+            throw ExitCode(EdgeCommand.inspect(admin: admin, config: config, json: json))
         }
     }
 

@@ -36,7 +36,7 @@ class Edge:
     """One running proxy."""
 
     def __init__(self, folder, configuration=None, arguments=None, text=None, descriptors=None,
-                 start_seconds=20, command="run", environment=None):
+                 start_seconds=20, command="run", environment=None, options=()):
         self.folder = Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         self.file = self.folder / "edge.yaml"
@@ -55,7 +55,8 @@ class Edge:
         def limit():
             resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, descriptors))
         self.process = subprocess.Popen(
-            [str(BINARY), command, *map(str, arguments), "--ready-file", str(self.ready_path)],
+            [str(BINARY), command, *map(str, arguments), *options,
+             "--ready-file", str(self.ready_path)],
             cwd=self.folder, stdin=subprocess.DEVNULL, stdout=self._control, stderr=self._control,
             env={**os.environ, **(environment or {})},
             preexec_fn=limit if descriptors else None)
