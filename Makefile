@@ -9,7 +9,7 @@ JOBS ?= 2
 ARGUMENTS ?=
 SECONDS ?= 600
 
-.PHONY: help run build test test-unit test-e2e test-sanitized lint certs bench fuzz install clean
+.PHONY: help run build test test-unit test-e2e test-sanitized soak lint certs bench fuzz install clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -36,6 +36,9 @@ test-e2e: install build ## Run the end-to-end tests against the release binary
 
 test-sanitized: install ## Run the unit tests and a part of the others under both sanitizers
 	Scripts/test-sanitized $(ARGUMENTS)
+
+soak: install build ## A million mixed requests over 10 000 ids, then exact zero in every row (minutes)
+	EDGE_SOAK_REQUESTS=1000000 EDGE_SOAK_IDS=10000 $(PYTEST) Tests/EndToEnd/test_soak.py -s $(ARGUMENTS)
 
 lint: ## Check the format of every Swift file
 	swift format lint --strict --parallel --recursive Package.swift Sources Tests Fuzz
