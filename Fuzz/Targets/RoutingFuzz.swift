@@ -18,7 +18,7 @@ private func decide(
     switch table.route(head, scratch: &scratch) {
     case .matched(let match):
         return .matched(route: match.route, id: match.id.array, target: match.target.array)
-    case .refused(let status, _): return .refused(status)
+    case .refused(let status, _, _): return .refused(status)
     }
 }
 

@@ -135,6 +135,14 @@ struct Bytes: BitwiseCopyable {
         return value <= UInt64(Int64.max) ? value : nil
     }
 
+    /// The value of the percent sequence that starts at `index`; nil when it is not one.
+    func percentDecoded(_ index: Int) -> UInt8? {
+        guard index + 2 < count, self[index] == UInt8(ascii: "%"),
+            let high = ASCII.hexValue(self[index + 1]), let low = ASCII.hexValue(self[index + 2])
+        else { return nil }
+        return high << 4 | low
+    }
+
     /// A copy as text, for the control plane and tests; allocates.
     var string: String {
         unsafe String(decoding: UnsafeBufferPointer(start: base, count: count), as: UTF8.self)

@@ -250,6 +250,50 @@ final class Registry: Sendable {
 
     var count: Int { table.withLock { $0.clients.count } }
 
-    /// All clients, for the admin pages.
+    /// All clients, for the live view.
     func snapshot() -> [HostClient] { table.withLock { $0.ring.compactMap(\.self) } }
+
+    // MARK: looked at without being touched
+
+    /// The client of an identity and a host, if there is one.
+    func find(_ identity: UInt32, _ host: String) -> HostClient? {
+        table.withLock { table in
+            table.clients[HostKey(identity: identity, host: host)].flatMap { table.ring[$0] }
+        }
+    }
+
+    /// The clients of a host under every identity, those of earlier configurations included.
+    func clients(of host: String) -> [HostClient] {
+        table.withLock { table in
+            (1..<max(table.nextIdentity, 1)).compactMap { identity in
+                table.clients[HostKey(identity: identity, host: host)].flatMap { table.ring[$0] }
+            }
+        }
+    }
+
+    /// Clients from place `first` on that `admits` lets through, `limit` of them at most.
+    ///
+    /// A client keeps its place as long as it is here: whoever goes on with `next` until it is nil
+    /// meets every client that was here all the time exactly once. The lock is held for a few
+    /// places at a time, and no more than `Limits.registryScan` places are looked at.
+    func page(
+        from first: Int, limit: Int, where admits: (HostClient) -> Bool
+    ) -> (clients: [HostClient], next: Int?) {
+        var found: [HostClient] = []
+        var place = first
+        while true {
+            let (stretch, count) = table.withLock { table -> ([HostClient?], Int) in
+                let end = min(place + 256, table.ring.count)
+                return (place < end ? Array(table.ring[place..<end]) : [], table.ring.count)
+            }
+            for client in stretch {
+                place += 1
+                guard let client, admits(client) else { continue }
+                found.append(client)
+                if found.count == limit { return (found, place < count ? place : nil) }
+            }
+            guard place < count else { return (found, nil) }
+            if place - first >= Limits.registryScan { return (found, place) }
+        }
+    }
 }

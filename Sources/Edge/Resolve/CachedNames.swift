@@ -7,6 +7,7 @@ struct NameEntry {
 
     let key: String
     var addresses: [SocketAddress] = []
+    var answeredAt = Instant.zero
     var freshUntil = Instant.zero
     /// From when an answer is renewed while it is still good.
     var renewFrom = Instant.never

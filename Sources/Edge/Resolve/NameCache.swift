@@ -97,6 +97,14 @@ final class NameCache: Sendable {
         return answer
     }
 
+    /// What is known of a name; nothing is asked, and nobody's turn to leave changes.
+    func facts(of key: String, now: Instant) -> NameFacts {
+        state.withLock { state in
+            guard let index = state.table.index(of: key) else { return NameFacts() }
+            return NameFacts(state.table[index], now: now)
+        }
+    }
+
     /// Ends the query that `look(up:)` asked for and tells the workers that wait for it.
     func settle(_ key: String, _ outcome: QueryOutcome, now: Instant) {
         let woken = state.withLock { state -> [Int] in
@@ -125,6 +133,7 @@ final class NameCache: Sendable {
             let life = max(max(min(ttl, settings.maxTTL), settings.minTTL), Limits.shortestAnswer)
             let renewable = life >= Limits.renewableTTL
             table[index].addresses = addresses
+            table[index].answeredAt = now
             table[index].freshUntil = now + life
             table[index].renewFrom =
                 renewable ? now + Duration(nanoseconds: life.nanoseconds / 10 * 9) : .never

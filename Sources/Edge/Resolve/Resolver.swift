@@ -84,8 +84,7 @@ struct Resolver: ~Copyable {
         switch HostName(name) {
         case .numeric(let address): return .addresses([address])
         case .unusable: return .failed(.unusableName)
-        case .name(let name, let isAbsolute):
-            key = isAbsolute && relative != nil ? name + "." : name
+        case .name(let name, let isAbsolute): key = self.key(name, isAbsolute: isAbsolute)
         }
         let now = loop[].now
         let mayAsk = !isShutDown && queriesOpened - queriesClosed < Limits.queriesInFlight
@@ -106,6 +105,21 @@ struct Resolver: ~Copyable {
         case .lookup(let lookup): return lookup
         case .serveAndAsk(let addresses): return .addresses(addresses)
         case .ask: return .failed(.unavailable)
+        }
+    }
+
+    /// Under which key the cache has a name.
+    private func key(_ name: String, isAbsolute: Bool) -> String {
+        isAbsolute && relative != nil ? name + "." : name
+    }
+
+    /// What `resolve` would find for a name now, without asking or waiting.
+    func facts(of name: String) -> NameFacts {
+        switch HostName(name) {
+        case .numeric(let address): NameFacts(literal: address)
+        case .unusable: NameFacts(failure: .unusableName)
+        case .name(let name, let isAbsolute):
+            cache.facts(of: key(name, isAbsolute: isAbsolute), now: loop[].now)
         }
     }
 

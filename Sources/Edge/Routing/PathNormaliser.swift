@@ -160,13 +160,3 @@ private struct NormalPathWriter {
             || byte == UInt8(ascii: ".") || byte == UInt8(ascii: "_") || byte == UInt8(ascii: "~")
     }
 }
-
-extension Bytes {
-    /// The value of the percent sequence that starts at `index`; nil when it is not one.
-    func percentDecoded(_ index: Int) -> UInt8? {
-        guard index + 2 < count, self[index] == UInt8(ascii: "%"),
-            let high = ASCII.hexValue(self[index + 1]), let low = ASCII.hexValue(self[index + 2])
-        else { return nil }
-        return high << 4 | low
-    }
-}

@@ -4,7 +4,9 @@
 enum RouteDecision {
     case matched(RouteMatch)
     /// Answered with this status and sentence.
-    case refused(status: UInt16, reason: StaticString)
+    ///
+    /// `route` is the one that was found before its id was refused.
+    case refused(status: UInt16, reason: StaticString, route: Int? = nil)
 }
 
 /// A request's route; the bytes are slices of the head's text or of the scratch queue.
@@ -134,7 +136,8 @@ final class RouteTable: Sendable {
             try check(id, record)
             return .matched(RouteMatch(route: record.route, id: id, target: forwarded))
         } catch {
-            return .refused(status: 400, reason: reason(error, record.source))
+            return .refused(
+                status: 400, reason: reason(error, record.source), route: record.route)
         }
     }
 
@@ -163,6 +166,13 @@ final class RouteTable: Sendable {
                 id, automaton: automata + record.automaton, folding: record.source == .host)
         }
         guard id.count <= record.longestID else { throw .tooLong }
+    }
+
+    /// Checks an id that was not found in a request as one of a route's requests would be.
+    func check(_ id: Bytes, ofRoute route: Int) throws(IDFault) {
+        for index in 0..<count where unsafe records[index].route == route {
+            try check(id, unsafe records[index])
+        }
     }
 
     private func reason(_ fault: IDFault, _ source: Source) -> StaticString {

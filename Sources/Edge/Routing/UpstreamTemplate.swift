@@ -76,6 +76,16 @@ struct UpstreamTemplate: BitwiseCopyable, Sendable {
             }
     }
 
+    /// The host name for an id, as text; empty when the id is longer than `longestID`.
+    func host(forID id: String) -> String {
+        id.withBytes { id in
+            unsafe String(unsafeUninitializedCapacity: Self.capacity) { buffer in
+                guard let place = buffer.baseAddress else { return 0 }
+                return expandHost(id: id, into: place)
+            }
+        }
+    }
+
     /// The host as configured, with `{id}`; for logs and summaries.
     var hostText: String {
         let bytes = (0..<hostCount).map { host[$0] }

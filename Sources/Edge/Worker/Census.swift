@@ -12,7 +12,8 @@ enum CensusPurpose: Sendable {
 
 /// Pages of the admin listener that need a census.
 enum AdminPage: Sendable {
-    case metrics, registry
+    case metrics
+    case registry(RegistryQuery)
 }
 
 /// Whoever asks posts it to every worker; each adds its part at the end of an iteration.

@@ -23,13 +23,15 @@ final class RouteRuntime: Sendable {
     let identity: UpstreamIdentity
     let template: UpstreamTemplate
     let policy: ExchangePolicy
+    let outline: RouteOutline
     /// A copy of `identity.number`, without going through the object.
     let identityNumber: UInt32
 
-    init(identity: UpstreamIdentity, template: UpstreamTemplate, policy: ExchangePolicy) {
+    init(identity: UpstreamIdentity, policy: ExchangePolicy, outline: RouteOutline) {
         self.identity = identity
-        self.template = template
         self.policy = policy
+        self.outline = outline
+        template = outline.template
         identityNumber = identity.number
     }
 }

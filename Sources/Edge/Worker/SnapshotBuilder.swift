@@ -155,32 +155,19 @@ final class SnapshotBuilder {
     private func runtime(
         _ route: RouteSettings, _ configuration: Configuration
     ) throws(StartFailure) -> RouteRuntime {
-        let template = route.upstream
-        let isSecure = template.scheme == .https
-        var key = UpstreamKey(
-            isSecure: isSecure, port: template.port,
-            protocols: route.versions)
-        if isSecure {
-            key.protocols.remove(.h2c)
-            key.caPath = route.tls?.ca?.path
-            key.serverName = route.tls?.serverName
-            key.verifies = route.tls?.verify ?? true
-            if let path = key.caPath {
-                guard let content = FileSystem.read(path) else {
-                    throw StartFailure(
-                        TLSConfigurationError(path: path, message: "cannot be read"),
-                        at: route.tls?.ca?.place, in: configuration.file)
-                }
-                key.caFingerprint = content.withBytes { ByteHash(seed: 1).hash($0) }
+        var key = UpstreamKey(route)
+        if let path = key.caPath {
+            guard let content = FileSystem.read(path) else {
+                throw StartFailure(
+                    TLSConfigurationError(path: path, message: "cannot be read"),
+                    at: route.tls?.ca?.place, in: configuration.file)
             }
-        } else {
-            // ALPN does not exist on cleartext.
-            key.protocols.remove(.http2)
+            key.caFingerprint = content.withBytes { ByteHash(seed: 1).hash($0) }
         }
         let identity: UpstreamIdentity
         do throws(TLSConfigurationError) {
             identity = try registry.identity(for: key) { () throws(TLSConfigurationError) in
-                guard isSecure else { return nil }
+                guard key.isSecure else { return nil }
                 return try TLSClientContext(
                     TLSClientSettings(caPath: key.caPath, verifies: key.verifies))
             }
@@ -207,6 +194,23 @@ final class SnapshotBuilder {
         policy.bodyTimeout = configuration.timeouts.body
         policy.writeTimeout = configuration.timeouts.write
         policy.minRate = configuration.limits.minRate
-        return RouteRuntime(identity: identity, template: template, policy: policy)
+        return RouteRuntime(identity: identity, policy: policy, outline: RouteOutline(route))
+    }
+}
+
+extension UpstreamKey {
+    /// The key of a route's hosts, without the content of files.
+    init(_ route: RouteSettings) {
+        let isSecure = route.upstream.scheme == .https
+        self.init(isSecure: isSecure, port: route.upstream.port, protocols: route.versions)
+        if isSecure {
+            protocols.remove(.h2c)
+            caPath = route.tls?.ca?.path
+            serverName = route.tls?.serverName
+            verifies = route.tls?.verify ?? true
+        } else {
+            // ALPN does not exist on cleartext.
+            protocols.remove(.http2)
+        }
     }
 }

@@ -10,6 +10,7 @@ extension Worker {
         }
         let target = head[].bytes(head[].target)
         let path = target.prefix(target.firstIndex(of: UInt8(ascii: "?")) ?? target.count)
+        let query = target.dropFirst(path.count + 1)
         if path.equals("/healthz") {
             answerText(exchange, 200, "ok\n")
         } else if path.equals("/readyz") {
@@ -21,9 +22,15 @@ extension Worker {
         } else if path.equals("/metrics") {
             takeCensus(.metrics, for: exchange)
         } else if path.equals("/registry") {
-            takeCensus(.registry, for: exchange)
+            askRegistry(exchange, query)
+        } else if path.hasPrefix(Bytes("/registry/")) {
+            askHosts(exchange, id: path.dropFirst(10), query)
+        } else if path.equals("/explain") {
+            explain(exchange, query)
         } else {
-            refuse(exchange, 404, .noRoute, "the pages are /healthz, /readyz, /metrics, /registry")
+            refuse(
+                exchange, 404, .noRoute,
+                "the pages are /healthz, /readyz, /metrics, /registry, /registry/ID, /explain")
         }
     }
 
@@ -34,7 +41,7 @@ extension Worker {
         answer(exchange, head, Bytes("text/plain; charset=utf-8"), Bytes(text))
     }
 
-    private func takeCensus(
+    func takeCensus(
         _ page: AdminPage, for exchange: Ref<Exchange>, suspects: [StrayDescriptor]? = nil
     ) {
         let census = Census(
@@ -48,25 +55,26 @@ extension Worker {
         guard case .page(let page, let token, _) = census.purpose,
             let exchange = exchanges[].resolve(token), exchange[].responseProgress == .none
         else { return }
-        let strays = page == .registry && control.ownsProcess ? census.strays() : []
+        var strays: [StrayDescriptor] = []
+        if case .registry = page, control.ownsProcess { strays = census.strays() }
         if !strays.isEmpty, census.suspects == nil {
             return takeCensus(page, for: exchange, suspects: strays)
         }
         let ledger = census.ledger
         if ledger.contains(where: \.hasDrifted) || !strays.isEmpty { counters.add(.ledgerDrifts) }
-        let head = heads[].take()
-        defer { heads[].give(head) }
-        head[].status = 200
         switch page {
         case .metrics:
             let page = MetricsPage.render(metricsView(census, control.counters.totals()))
-            page.withBytes { answer(exchange, head, Bytes(MetricsPage.contentType), $0) }
-        case .registry:
-            var view = registryView(ledger)
-            view.strays = strays
-            view.expectedDescriptors = census.knownDescriptors.count
-            let page = RegistryPage.render(view)
-            page.withBytes { answer(exchange, head, Bytes(RegistryPage.contentType), $0) }
+            answerPage(exchange, 200, MetricsPage.contentType, page)
+        case .registry(let query):
+            do throws(AdminMistake) {
+                var view = try registryView(query, ledger)
+                view.strays = strays
+                view.expectedDescriptors = census.knownDescriptors.count
+                answerPage(exchange, 200, RegistryPage.contentType, RegistryPage.render(view))
+            } catch {
+                answerMistake(exchange, error)
+            }
         }
     }
 
@@ -90,10 +98,11 @@ extension Worker {
         return view
     }
 
-    private func registryView(_ ledger: [LedgerRow]) -> RegistryView {
-        var view = RegistryView()
-        view.hosts = registry.snapshot().map { Self.view($0, loop[].now) }
-        view.hostCount = view.hosts.count
+    private func registryView(
+        _ query: RegistryQuery, _ ledger: [LedgerRow]
+    ) throws(AdminMistake) -> RegistryView {
+        var view = try registryPage(query)
+        view.hostCount = registry.count
         view.connections = registry.budget[].count
         view.evictions = registry.evictions.load(ordering: .relaxed)
         view.unpooled = registry.unpooled.load(ordering: .relaxed)
@@ -102,7 +111,8 @@ extension Worker {
         return view
     }
 
-    private static func view(_ client: HostClient, _ now: Instant) -> HostView {
+    func view(_ client: HostClient) -> HostView {
+        let now = loop[].now
         let record = client.record
         let key = client.identity.key
         var view = HostView()

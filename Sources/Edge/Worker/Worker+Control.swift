@@ -20,6 +20,8 @@ extension Worker {
         case .drained, .memory: break
         case .census(let census): state[].censuses.append(census)
         case .counted(let census): answerCensus(census)
+        case .inquiry(let inquiry): answer(inquiry)
+        case .inquired(let inquiry): answerInquiry(inquiry)
         }
     }
 

@@ -70,7 +70,7 @@ extension Worker {
         head[].text.ensureRoom(Int(head[].target.count) + Limits.hostBytes + 1)
         let decision = snapshot.routes.route(head[], scratch: &state[].routing)
         switch decision {
-        case .refused(let status, let reason):
+        case .refused(let status, let reason, _):
             state[].routing.removeAll()
             refuse(exchange, status, status == 404 ? .noRoute : .idMalformed, reason)
         case .matched(let match):

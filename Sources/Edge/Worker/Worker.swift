@@ -37,6 +37,10 @@ enum WorkerMessage: Sendable {
     case census(Census)
     /// Everyone has been counted: the admin request that asked can be answered.
     case counted(Census)
+    /// Say what this worker knows of some hosts.
+    case inquiry(HostInquiry)
+    /// Everyone has said it: the admin request that asked can be answered.
+    case inquired(HostInquiry)
 }
 
 /// What a worker is made from, in another thread.

@@ -123,6 +123,7 @@ import Testing
         host.idleFor = .milliseconds(12)
         var view = RegistryView()
         view.hosts = [host]
+        view.next = "/registry?after=1&limit=1"
         view.hostCount = 1
         view.connections = 1
         view.ledger = [
@@ -143,6 +144,7 @@ import Testing
             "requests":10,"reused":9,"failures":0,"rest_ms":4000,\#
             "health":"open","consecutive_failures":3,\#
             "open_for_ms":1500,"addresses":["127.0.0.1"],"idle_for_ms":12}],
+            "next":"/registry?after=1&limit=1",
             "totals":{"hosts":1,"connections":1,"evictions":0,"unpooled":0},
             "ledger":[
             {"kind":"front_socket","opened":10,"closed":9,"live":1,"walk":1,"workers":[\#

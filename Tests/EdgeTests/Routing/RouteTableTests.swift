@@ -35,7 +35,7 @@ private struct Bench: ~Copyable {
         switch table.route(head, scratch: &scratch) {
         case .matched(let match):
             return "\(match.route) \(match.id.string) \(match.target.string)"
-        case .refused(let status, let reason): return "\(status) \(reason)"
+        case .refused(let status, let reason, _): return "\(status) \(reason)"
         }
     }
 }

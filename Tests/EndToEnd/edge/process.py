@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import time
+import urllib.parse
 from pathlib import Path
 
 from .configuration import yaml
@@ -203,7 +204,23 @@ class Edge:
             connection.close()
 
     def registry(self):
-        status, body = self.ask("/registry")
+        """The registry with all its hosts: every page of it."""
+        whole, page = None, "/registry?limit=1000"
+        while page:
+            status, body = self.ask(page)
+            assert status == 200, body
+            found = json.loads(body)
+            if whole is None:
+                whole = found
+            else:
+                whole["hosts"] += found["hosts"]
+            page = found["next"]
+        return whole
+
+    def explain(self, url, *parameters):
+        """What `/explain` says of a request, as JSON."""
+        query = [("url", url), ("format", "json"), *parameters]
+        status, body = self.ask("/explain?" + urllib.parse.urlencode(query))
         assert status == 200, body
         return json.loads(body)
 
