@@ -9,7 +9,7 @@ struct EdgeProxy: ParsableCommand {
         commandName: "edge-proxy",
         abstract: "A TLS-terminating HTTPS proxy that routes by id and reuses its connections.",
         version: ProxyVersion.text,
-        subcommands: [Run.self, Check.self, Inspect.self, Demo.self, Version.self])
+        subcommands: [Run.self, Check.self, Explain.self, Inspect.self, Demo.self, Version.self])
 }
 
 extension EdgeProxy {
@@ -96,6 +96,41 @@ extension EdgeProxy {
         func run() throws {
             if options { print(EdgeCommand.options()) }
             if let config { throw ExitCode(EdgeCommand.check(config)) }
+        }
+    }
+
+    struct Explain: ParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Say what would become of a request; nothing is sent.",
+            discussion: """
+                With --admin a running proxy is asked: route, id, key, state of the host, and what \
+                each worker would do. With --config the file alone says route, id and key. Exit \
+                status: 0 the request would be forwarded, 3 it would be refused, 1 an error.
+                """)
+
+        @Argument(help: "URL, or path with query, such as '/api/x?id=42'.")
+        var url: String
+        @Option(help: "Admin listener of a running proxy: host:port or unix:/path.")
+        var admin: String?
+        @Option(name: .shortAndLong, help: "Configuration file (YAML).")
+        var config: String?
+        @Option(help: "The request's method.")
+        var method = "GET"
+        @Option(help: "A field of the request, 'name: value'; may be given more than once.")
+        var field: [String] = []
+        @Flag(help: "Print JSON.")
+        var json = false
+
+        func validate() throws {
+            guard (admin == nil) != (config == nil) else {
+                throw ValidationError("give either --admin ADDRESS or --config FILE")
+            }
+        }
+
+        func run() throws {
+            throw ExitCode(
+                EdgeCommand.explain(
+                    url, method: method, fields: field, admin: admin, config: config, asJSON: json))
         }
     }
 

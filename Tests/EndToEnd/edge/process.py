@@ -220,7 +220,8 @@ class Edge:
     def explain(self, url, *parameters):
         """What `/explain` says of a request, as JSON."""
         query = [("url", url), ("format", "json"), *parameters]
-        status, body = self.ask("/explain?" + urllib.parse.urlencode(query))
+        status, body = self.ask(
+            "/explain?" + urllib.parse.urlencode(query, quote_via=urllib.parse.quote))
         assert status == 200, body
         return json.loads(body)
 
