@@ -17,6 +17,7 @@ struct Configuration: Sendable {
     /// nil: no admin listener.
     var admin: AdminSettings?
     var ledger: LedgerSettings
+    var metrics: MetricsSettings
     var shutdown: ShutdownSettings
     var logLevel: LogLevel
 
@@ -192,6 +193,11 @@ struct AdminSettings: Sendable {
 struct LedgerSettings: Sendable {
     /// Between two checks by the control plane.
     var interval: Duration
+}
+
+struct MetricsSettings: Sendable {
+    /// 0: no metric names an id.
+    var topIDs: Int
 }
 
 struct ShutdownSettings: Sendable {

@@ -44,6 +44,7 @@ struct ConfigurationReader {
             let format = log.choice("format").flatMap(AccessLogSettings.Format.init),
             let interval = root.section("ledger").duration("interval"),
             let shutdown = shutdown(root.section("shutdown")),
+            let topIDs = root.section("metrics").count("top_ids"),
             let level = root.choice("log_level").flatMap(LogLevel.init)
         else { return nil }
         return Configuration(
@@ -55,7 +56,8 @@ struct ConfigurationReader {
             limits: limits,
             trustedProxies: ranges,
             accessLog: .init(path: logPath == "off" ? nil : resolve(logPath), format: format),
-            admin: admin, ledger: .init(interval: interval), shutdown: shutdown,
+            admin: admin, ledger: .init(interval: interval), metrics: .init(topIDs: topIDs),
+            shutdown: shutdown,
             logLevel: level)
     }
 

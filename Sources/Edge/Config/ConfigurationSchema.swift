@@ -38,6 +38,9 @@ enum ConfigurationSchema {
                 "ledger", .section(ledger), .absent("the defaults below"),
                 "The check that everything opened is closed again."),
             .init(
+                "metrics", .section(metrics), .absent("the defaults below"),
+                "What /metrics shows."),
+            .init(
                 "shutdown", .section(shutdown), .absent("the defaults below"),
                 "What SIGTERM and SIGINT start."),
             .init(
@@ -334,6 +337,15 @@ extension ConfigurationSchema {
                 "Between two checks; what differs is logged as `ledger drift`.")
         ])
 
+    static let metrics = ConfigurationSection(
+        "metrics", "What /metrics shows.",
+        [
+            .init(
+                "top_ids", .count(0...100), .value("20"),
+                "Ids that are named by requests, bytes, errors and seconds each; all others are "
+                    + "`other`. 0: none of these metrics.")
+        ])
+
     static let shutdown = ConfigurationSection(
         "shutdown", "What SIGTERM and SIGINT start.",
         [
@@ -351,6 +363,6 @@ extension ConfigurationSchema {
     /// All sections, as the reference lists them.
     static let sections: [ConfigurationSection] = [
         root, listener, tls, certificate, route, id, routeTLS, routeTimeouts, upstream, health,
-        retries, registry, resolver, timeouts, limits, accessLog, admin, ledger, shutdown,
+        retries, registry, resolver, timeouts, limits, accessLog, admin, ledger, metrics, shutdown,
     ]
 }

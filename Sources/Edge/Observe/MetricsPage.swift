@@ -23,6 +23,9 @@ struct MetricsView: Sendable {
     var memoryLimit = 0
     /// Client addresses that are remembered for limits per address.
     var clientAddresses = 0
+    /// What is known of ids, and how many of them are named.
+    var ids = IDSums()
+    var topIDs = 0
     var residentBytes: Int?
     var openDescriptors: Int?
     var descriptorLimit: Int?
@@ -42,13 +45,17 @@ struct MetricsView: Sendable {
     }
 }
 
-/// Renders /metrics; every label's values come from a fixed set, so the page cannot grow.
+/// Renders /metrics.
+///
+/// Every label's values come from a fixed set, or are ids of which `metrics.top_ids` bounds the
+/// number, so that the page cannot grow.
 enum MetricsPage {
     static let contentType: StaticString = "text/plain; version=0.0.4; charset=utf-8"
 
     static func render(_ view: MetricsView) -> [UInt8] {
         var page = MetricsWriter()
         requests(view.totals, &page)
+        ids(view.ids, top: view.topIDs, &page)
         front(view.totals, &page)
         upstream(view, &page)
         failures(view.totals, &page)
@@ -297,7 +304,7 @@ enum MetricsPage {
 }
 
 /// Builds the exposition line by line.
-private struct MetricsWriter {
+struct MetricsWriter {
     enum Kind: String { case counter, gauge, histogram }
 
     private(set) var bytes: [UInt8] = []

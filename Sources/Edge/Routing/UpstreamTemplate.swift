@@ -76,6 +76,11 @@ struct UpstreamTemplate: BitwiseCopyable, Sendable {
             }
     }
 
+    /// The id in a host name that `expandHost` wrote, in lower case; empty without one.
+    func id(in host: Bytes) -> Bytes {
+        hasID ? host.slice(prefixCount, count: host.count - hostCount) : .empty
+    }
+
     /// The host name for an id, as text; empty when the id is longer than `longestID`.
     func host(forID id: String) -> String {
         id.withBytes { id in

@@ -19,6 +19,10 @@ struct HostPool: ~Copyable {
     let host: Bytes
     /// The host with its port, for logs.
     let name: Bytes
+    /// The id in the host's name, for metrics: that of the route which made this pool.
+    var id = Bytes.empty
+    /// Of exchanges that have ended since this was last emptied.
+    var tally = Tally()
     /// Next in the table's chain.
     var nextInChain: Ref<HostPool>?
 

@@ -34,6 +34,8 @@ final class Census: Sendable {
         var bufferBytes = 0
         var bufferFreeBytes = 0
         var upstreamIdle = 0
+        /// Only for the metrics.
+        var ids = IDSums()
 
         init(worker: Int) { self.worker = worker }
     }
@@ -61,6 +63,11 @@ final class Census: Sendable {
     /// Of all workers together.
     func sum(_ figure: (Part) -> Int) -> Int {
         parts.withLock { $0.reduce(0) { $0 + figure($1) } }
+    }
+
+    /// What ids have come to, over all workers.
+    var ids: IDSums {
+        parts.withLock { $0.reduce(into: IDSums()) { $0.merge($1.ids) } }
     }
 
     /// Every kind, with the workers in their order.

@@ -61,17 +61,20 @@ final class Snapshot: Sendable {
     let runtimes: [RouteRuntime]
     let listeners: [ListenerRuntime]
     let front: FrontPolicy
+    /// Ids that each metric of ids names.
+    let topIDs: Int
     private let life = LiveObject(.snapshot)
 
     init(
         generation: Int, routes: RouteTable, runtimes: [RouteRuntime],
-        listeners: [ListenerRuntime], front: FrontPolicy
+        listeners: [ListenerRuntime], front: FrontPolicy, topIDs: Int
     ) {
         self.generation = generation
         self.routes = routes
         self.runtimes = runtimes
         self.listeners = listeners
         self.front = front
+        self.topIDs = topIDs
     }
 
     /// Whether a request could lead to this host client.

@@ -85,7 +85,7 @@ final class SnapshotBuilder {
         generation += 1
         return Snapshot(
             generation: generation, routes: table, runtimes: runtimes, listeners: listeners,
-            front: Self.front(configuration))
+            front: Self.front(configuration), topIDs: configuration.metrics.topIDs)
     }
 
     /// Changes what the last snapshot shares with those before it; to be called when it is used.

@@ -95,6 +95,8 @@ extension Worker {
         view.memoryBytes = control.memoryInUse
         view.memoryLimit = state[].memoryLimit
         view.clientAddresses = control.clients.count
+        view.ids = census.ids
+        view.topIDs = state[].snapshot.topIDs
         return view
     }
 

@@ -17,14 +17,15 @@ extension Worker {
             identity: runtime.identityNumber, host: registry.hasher.hash(host))
         exchange[].key = key
         if let pool = table[].find(key, host) { return pool }
-        return makePool(runtime.identity, host)
+        return makePool(runtime, host)
     }
 
     @inline(never)
-    private func makePool(_ identity: UpstreamIdentity, _ host: Bytes) -> Ref<HostPool>? {
-        let client = registry.client(identity, host: host, worker: index, now: loop[].now)
+    private func makePool(_ runtime: RouteRuntime, _ host: Bytes) -> Ref<HostPool>? {
+        let client = registry.client(runtime.identity, host: host, worker: index, now: loop[].now)
         let pool = pools[].insert { token in HostPool(token: token, client: client) }
         guard let pool else { return nil }
+        pool[].id = runtime.template.id(in: pool[].host)
         counters.open(.hostClient)
         if client.isPooled {
             table[].insert(pool)
@@ -183,6 +184,7 @@ extension Worker {
         guard pool[].isUnused else { return }
         pool[].hasEnded = true
         resolver[].forget(pool[].token)
+        foldTally(pool)
         counters.close(.hostClient)
         pools[].retire(pool[].token)
     }

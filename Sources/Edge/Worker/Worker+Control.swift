@@ -167,6 +167,7 @@ extension Worker {
     private func endPools() {
         pools[].forEach { pool in
             if pool[].isInTable { table[].remove(pool) }
+            foldTally(pool)
             counters.close(.hostClient)
             pools[].retire(pool[].token)
         }

@@ -295,6 +295,7 @@ extension Worker {
         let took = loop[].now - exchange[].began
         counters.request(
             exchange[].record.version, status: Int(exchange[].record.status), took: took)
+        tally(exchange, took: took)
         if exchange[].record.error != .none { counters.error(exchange[].record.error) }
         guard log.isEnabled else { return }
         exchange[].record.total = took

@@ -91,6 +91,7 @@ final class Worker {
     let counters: WorkerCounters
     let log: AccessRing
     let control: ControlView
+    let tallies: Ref<IDTallies>
     let state: Ref<WorkerState>
     /// Received plaintext; one read's worth, worked on before the next.
     let scratch: Ref<Scratch>
@@ -117,6 +118,7 @@ final class Worker {
         counters = seed.counters
         log = seed.log
         control = seed.control
+        tallies = .allocate(IDTallies(seed: SystemProcess.randomSeed()))
         state = .allocate(WorkerState(snapshot: seed.snapshot, pool: buffers))
         scratch = .allocate(Scratch())
         try loop[].poller.add(mailbox.descriptor, .readable, Token(.mailbox))
@@ -134,6 +136,7 @@ final class Worker {
         fronts.destroy()
         upstreams.destroy()
         table.destroy()
+        tallies.destroy()
         state.destroy()
         http2.destroy()
         heads.destroy()
