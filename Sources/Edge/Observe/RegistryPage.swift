@@ -61,7 +61,8 @@ struct RegistryQuery: Equatable, Sendable {
             throw AdminMistake(message: "parameter 'host': no host's name starts so")
         }
         prefix = String(decoding: prefix.utf8.map { ASCII.lowercase($0) }, as: UTF8.self)
-        if id != nil, let other = ["after", "limit", "host"].first(where: { query.text($0) != nil })
+        if id != nil,
+            let other = ["after", "limit", "host"].first(where: { query.text($0) != nil })
         {
             throw AdminMistake(message: "parameter '\(other)' does not go together with 'id'")
         }
