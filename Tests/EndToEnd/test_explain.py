@@ -10,6 +10,9 @@ from edge.servers import BlackHole
 from edge.waiting import until
 
 
+TAKE_OVER = "take over a connection of another worker"
+
+
 def outcomes(explanation):
     return {worker["outcome"] for worker in explanation["state"]["workers"]}
 
@@ -117,23 +120,37 @@ def test_resolve_then_dial_then_reuse(two, resolver):
     assert only(two.explain("/api/x?id=3")) == "resolve then dial"
     assert two.curl("/api/hello?id=3").status == 200
     two.settled()
-    found = two.explain("/api/x?id=3")
+
+    def quiet():
+        found = two.explain("/api/x?id=3")
+        return outcomes(found) == {"reuse connection", TAKE_OVER} and found
+    found = until(quiet, 5, "nobody has asked for the host for 20 ms")
     assert found["state"]["in_registry"] is True
     assert found["state"]["name"]["state"] == "fresh"
-    assert sorted(w["outcome"] for w in found["state"]["workers"]) == ["dial", "reuse connection"]
     used = next(w["worker"] for w in found["state"]["workers"]
                 if w["outcome"] == "reuse connection")
     assert [pool["worker"] for pool in found["state"]["pools"]] == [used]
     assert len(found["state"]["pools"][0]["connections"]) == 1
 
-    def both():
+    # Clients come to either worker: one of them has to take the connection over.
+    def taken():
         assert two.curl("/api/hello?id=3").status == 200
-        return outcomes(two.explain("/api/x?id=3")) == {"reuse connection"}
-    until(both, 20, "either worker has a connection")
-    before = two.host("id-3.apps.test")
-    assert two.curl("/api/hello?id=3").status == 200
-    after = two.host("id-3.apps.test")
-    assert (after["reused"], after["dials"]) == (before["reused"] + 1, before["dials"])
+        until(quiet, 5, "quiet again")
+        return two.metric("edge_upstream_handovers_total") > 0
+    until(taken, 20, "the other worker was asked")
+    host = two.host("id-3.apps.test")
+    assert (host["dials"], host["reused"]) == (1, host["requests"] - 1)
+
+
+def test_a_dial_where_the_other_worker_has_nothing_at_rest(edge_for, upstream):
+    edge = edge_for(upstream, {"workers": 2})
+    with edge.http2() as client:
+        stream = client.start(path="/api/delay?id=3&ms=1500")
+        until(lambda: len(upstream.requests) == 1, 5)
+        assert only(edge.explain("/api/x?id=3")) == "dial"
+        assert client.get("/api/hello?id=3").status == 200
+        assert edge.host("id-3.apps.test")["dials"] == 2
+        assert client.finish(stream).status == 200
 
 
 def test_nothing_is_made_sent_asked_or_moved(edge_for, upstream, resolver):

@@ -6,6 +6,8 @@ enum Outcome: Equatable, Sendable {
     case share
     /// A connection is being opened that will take it.
     case awaitDial
+    /// One that rests in another worker.
+    case takeOver
     case resolve
     case dial
     /// `place` is counted from 1; `why` says what is used up.
@@ -17,6 +19,7 @@ enum Outcome: Equatable, Sendable {
         case .reuse: "reuse connection"
         case .share: "share HTTP/2 connection"
         case .awaitDial: "wait for the dial under way"
+        case .takeOver: "take over a connection of another worker"
         case .resolve: "resolve then dial"
         case .dial: "dial"
         case .wait(let place, let most, let why): "wait in queue (\(place) of \(most)): \(why)"

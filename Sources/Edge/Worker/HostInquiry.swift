@@ -155,13 +155,13 @@ extension Worker {
         view.isHTTP2 = upstream[].isHTTP2
         view.phase = "\(upstream[].phase)"
         view.address = upstream[].address.text
-        view.age = now - upstream[].dialledAt
+        view.age = now - upstream[].history.dialledAt
         if upstream[].phase == .ready, upstream[].exchangeCount == 0 {
-            view.idle = now - max(upstream[].idleSince, upstream[].readyAt)
+            view.idle = now - max(upstream[].idleSince, upstream[].history.readyAt)
         }
         view.streams = upstream[].exchangeCount
         view.streamLimit = upstream[].streamLimit
-        view.served = upstream[].served
+        view.served = upstream[].history.served
         view.isDraining = upstream[].isDraining
         return view
     }

@@ -98,12 +98,24 @@ extension Worker {
         {
             return .awaitDial
         }
+        if !target.needsHTTP1, mayBorrow(client, pool) { return .takeOver }
         if let outcome = named(target) { return outcome }
         guard record[].connections.load(ordering: .relaxed) < policy.maxConnections else {
             return .wait(
                 place: place, most: policy.maxQueue, why: "the host has its most connections")
         }
         return roomForDial(place: place, policy)
+    }
+
+    /// Whether a connection of another worker would be asked for (`borrows`).
+    private func mayBorrow(_ client: HostClient, _ pool: Ref<HostPool>?) -> Bool {
+        let record = client.record
+        let used = record[].lastUsed.load(ordering: .relaxed)
+        let isQuiet =
+            loop[].now.nanoseconds / 1_000_000 - used >= Limits.quietGap.milliseconds
+        return isQuiet && pool?[].isBorrowing != true && pool?[].waitingForUpgrade ?? 0 == 0
+            && record[].idle.load(ordering: .relaxed) > pool?[].idleCount ?? 0
+            && record[].workers.load(ordering: .relaxed) & ~workerBit != 0
     }
 
     /// What the name alone decides; nil when its addresses are at hand.
