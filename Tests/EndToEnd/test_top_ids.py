@@ -46,7 +46,7 @@ def test_the_top_is_right_and_the_sum_exact(edge_of, tmp_path):
     edge.settled()
     requests = top(edge, "edge_id_requests_total")
     assert set(requests) == {"1", "2", "3", "4", "5", "other"}
-    over = edge.metric("edge_id_overestimate", measure="requests")
+    over = edge.metric("edge_id_uncertainty", measure="requests")
     exact = {h["host"]: h["requests"] for h in edge.registry()["hosts"]}
     for number in range(1, 6):
         assert exact[f"id-{number}.wild.test"] == 60
@@ -99,7 +99,7 @@ def test_a_scan_of_ids_neither_grows_the_page_nor_hides_who_is_large(edge_of, tm
         assert all(requests[name] >= last.get(name, 0) for name in requests), "counters grow"
         last = requests
     assert edge.registry()["totals"]["evictions"] > 300, "their pools have ended"
-    over = edge.metric("edge_id_overestimate", measure="requests")
+    over = edge.metric("edge_id_uncertainty", measure="requests")
     for name in "123":
         assert 1200 <= last[name] <= 1200 + over
     assert over <= 2 * (len(paths) // 128 + 1)

@@ -91,7 +91,7 @@ struct IDSums: Sendable {
         }
     }
 
-    /// No weight is told too large, and none of an id that is not told is larger, than by this.
+    /// No weight is told too large or too small by more, and no id that is in no sketch has more.
     func mostError(_ measure: IDMeasure) -> UInt64 { mostErrors[measure.rawValue] }
 
     /// The ids with the most, the first one first, and what is left for all others.

@@ -25,8 +25,8 @@ extension MetricsPage {
             }
         }
         page.begin(
-            "edge_id_overestimate", .gauge,
-            "The most by which a value of this measure may be too large, and 'other' too small.")
+            "edge_id_uncertainty", .gauge,
+            "The most by which an id's value of this measure may be wrong.")
         for family in families {
             page.sample(
                 text: text(sums.mostError(family.measure), family.measure),

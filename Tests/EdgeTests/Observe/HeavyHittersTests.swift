@@ -196,6 +196,6 @@ import Testing
             ])
         #expect(lines.contains("edge_id_request_seconds_total{id=\"30\"} 0.06"))
         #expect(lines.contains("edge_id_errors_total{id=\"other\"} 28"))
-        #expect(lines.contains("edge_id_overestimate{measure=\"bytes\"} 0"))
+        #expect(lines.contains("edge_id_uncertainty{measure=\"bytes\"} 0"))
     }
 }
