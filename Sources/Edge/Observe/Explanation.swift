@@ -156,8 +156,8 @@ extension Explanation {
             line(
                 "host",
                 "connections \(state.connections.text), in flight \(state.inFlight.text), "
-                    + "waiting \(state.waiting.text), speaks \(state.learned?.rawValue ?? "unknown")"
-            ))
+                    + "waiting \(state.waiting.text), "
+                    + "speaks \(state.learned?.rawValue ?? "unknown")"))
         lines.append(line("process", "connections \(state.allConnections.text)"))
         for outcome in state.outcomes {
             let pools = state.pools.filter { $0.worker == outcome.worker }

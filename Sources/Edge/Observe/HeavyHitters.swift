@@ -29,12 +29,12 @@ struct HeavyHitter: BitwiseCopyable, Sendable {
 
 /// The Space-Saving sketch (Metwally, Agrawal and El Abbadi, 2005) with weights.
 ///
-/// With `capacity` counters and N the sum of all weights added: every text whose weight is more than
-/// N / `capacity` is held, no text's weight is told too small, and none too large by more than
-/// N / `capacity`. The sum of all counters is N exactly.
+/// With `capacity` counters and N the sum of all weights added: every text whose weight is more
+/// than N / `capacity` is held, no text's weight is told too small, and none too large by more
+/// than N / `capacity`. The sum of all counters is N exactly.
 ///
 ///     held:  its counter grows
-///     new:   takes a free counter, or the smallest one with all that is on it, which is its `error`
+///     new:   takes a free counter, or the smallest with all that is on it, which is its `error`
 ///
 /// The smallest is the root of a heap, a text is found by its hash: an addition costs O(log n) and
 /// never allocates. Belongs to one worker.
@@ -51,6 +51,7 @@ struct HeavyHitters: ~Copyable {
     /// The first entry of each chain of equal low bits of the hash.
     private let buckets: UnsafeMutablePointer<UInt8>
     private(set) var count = 0
+    private var hasForgotten = false
     private let hasher: ByteHash
 
     init(seed: UInt64) {
@@ -69,8 +70,9 @@ struct HeavyHitters: ~Copyable {
         unsafe buckets.deallocate()
     }
 
-    /// The most by which any weight may be told too large: that of the smallest counter.
-    var mostError: UInt64 { count < Self.capacity ? 0 : unsafe entries[Int(heap[0])].weight }
+    /// The most by which any weight may be told too large, and the most of a text that is not held:
+    /// what the smallest counter has, once a counter was taken from somebody.
+    var mostError: UInt64 { hasForgotten ? unsafe entries[Int(heap[0])].weight : 0 }
 
     /// Everything held, in no order; allocates.
     var all: [HeavyHitter] { (0..<count).map { unsafe entries[$0] } }
@@ -106,6 +108,7 @@ struct HeavyHitters: ~Copyable {
         } else {
             entry = Int(unsafe heap[0])
             unlink(entry)
+            hasForgotten = true
             unsafe entries[entry].error = entries[entry].weight
         }
         unsafe entries[entry].set(text)
