@@ -77,7 +77,7 @@ struct RegistryQuery: Equatable, Sendable {
 extension Limits {
     /// 100 hosts on a page of the registry unless asked for otherwise: 32 KiB of JSON.
     static let registryPage = 100
-    /// 1 000 hosts on one page at most: 320 KiB, written in about a millisecond.
+    /// 1 000 hosts on one page at most: 320 KiB, written in about 4 ms.
     static let registryPageMost = 1000
     /// 16 384 hosts looked at for one page at most, however few the filter admits.
     static let registryScan = 16_384
