@@ -6,6 +6,8 @@ enum Outcome: Equatable, Sendable {
     case share
     /// A connection is being opened that will take it.
     case awaitDial
+    /// The host has refused and is dialled once more after a pause.
+    case awaitRedial
     /// One that rests in another worker.
     case takeOver
     case resolve
@@ -19,6 +21,7 @@ enum Outcome: Equatable, Sendable {
         case .reuse: "reuse connection"
         case .share: "share HTTP/2 connection"
         case .awaitDial: "wait for the dial under way"
+        case .awaitRedial: "wait until the host is dialled again"
         case .takeOver: "take over a connection of another worker"
         case .resolve: "resolve then dial"
         case .dial: "dial"

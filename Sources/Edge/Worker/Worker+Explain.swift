@@ -80,7 +80,7 @@ extension Worker {
         let waiting = record[].waiting.load(ordering: .relaxed)
         let place = waiting + 1
         let hasRoom = record[].inFlight.load(ordering: .relaxed) < policy.maxInFlight
-        if hasRoom, let pool, pool[].waiting == 0 {
+        if hasRoom, let pool, pool[].waiting == pool[].waitingForFresh {
             if !target.needsHTTP1, pool[].sharedWithCapacity() != nil { return .share }
             if pool[].idleHead != nil { return .reuse }
         }
@@ -93,10 +93,13 @@ extension Worker {
             return .wait(
                 place: place, most: policy.maxQueue, why: "the host has its most in flight")
         }
-        if let pool, pool[].dialling > 0, pool[].mayMultiplex, pool[].waitingForUpgrade == 0,
-            !target.needsHTTP1
-        {
-            return .awaitDial
+        if let pool {
+            if pool[].redial.isSet { return .awaitRedial }
+            if pool[].dialling > 0, pool[].mayMultiplex(loop[].now),
+                pool[].waitingForUpgrade == 0, !target.needsHTTP1
+            {
+                return .awaitDial
+            }
         }
         if !target.needsHTTP1, mayBorrow(client, pool) { return .takeOver }
         if let outcome = named(target) { return outcome }
