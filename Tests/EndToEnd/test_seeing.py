@@ -1,13 +1,10 @@
 """Looking into the registry: pages of it, one id of it, and what would become of a request."""
 
 import json
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from edge.clients import h2load
-from edge.process import run
-from edge.servers import BlackHole
 from edge.waiting import until
 
 HUNDREDS = 300
@@ -170,7 +167,7 @@ def test_a_failed_dial_is_kept(edge_for, upstream):
     assert host["failures"] >= 1 and host["connections"] == 0
 
 
-def test_one_id_may_stand_for_several_hosts(edge_for, upstream, keep):
+def test_one_id_may_stand_for_several_hosts(edge_for, upstream):
     port = upstream.port
     edge = edge_for(changes={"workers": 2, "routes": [
         {"path": "/a", "id": {"query": "id"}, "upstream": f"http://id-{{id}}.apps.test:{port}"},
@@ -190,13 +187,20 @@ def test_one_id_may_stand_for_several_hosts(edge_for, upstream, keep):
     assert "no parameters" in text(edge, "/registry/1?x=1", 400)
 
 
-def test_hosts_of_an_earlier_configuration_are_still_seen(edge_for, upstream, certificates):
-    edge = edge_for(upstream, {"workers": 2, "upstream": {"keepalive": "60s"}})
-    assert edge.curl("/api/hello?id=1").status == 200
-    configuration = dict(edge.configuration)
-    configuration["routes"] = [{**configuration["routes"][0], "versions": ["h2c"]}]
-    edge.write(configuration)
-    edge.reload()
-    assert edge.curl("/api/hello?id=1").status == 200
-    hosts = json.loads(text(edge, "/registry/1"))["hosts"]
-    assert sorted(host["versions"] for host in hosts) == [["1.1"], ["h2c"]]
+def test_a_host_of_an_earlier_configuration_is_seen_to_its_end(edge_for, upstream):
+    edge = edge_for(upstream, {"workers": 2})
+
+    def hosts():
+        return {host["versions"][0]: host["in_registry"]
+                for host in json.loads(text(edge, "/registry/1"))["hosts"]}
+    with edge.http2() as client:
+        stream = client.start(path="/api/delay?id=1&ms=3000")
+        until(lambda: len(upstream.requests) == 1, 5)
+        assert hosts() == {"1.1": True}
+        edge.write({**edge.configuration, "routes": [
+            {**edge.configuration["routes"][0], "versions": ["h2c"]}]})
+        edge.reload()
+        assert edge.curl("/api/hello?id=1").status == 200
+        until(lambda: hosts() == {"1.1": False, "h2c": True}, 5)
+        assert client.finish(stream).status == 200
+    until(lambda: hosts() == {"h2c": True}, 5)
