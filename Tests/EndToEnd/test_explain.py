@@ -200,6 +200,19 @@ def test_a_host_that_does_not_exist(two):
     assert found["state"]["name"]["state"] == "negative"
 
 
+def test_a_host_that_is_left_alone_for_a_while(edge_for, upstream):
+    edge = edge_for(upstream, {"workers": 2, "upstream": {
+        "health": {"consecutive_failures": 3, "open": "30s"}}})
+    for _ in range(3):
+        assert edge.curl("/api/reset-head?id=1").status == 502
+    edge.settled()
+    found = edge.explain("/api/x?id=1")
+    assert only(found) == "503 the upstream host has failed repeatedly"
+    assert found["forwarded"] is False and found["state"]["health"] == "open"
+    answer = edge.curl("/api/hello?id=1")
+    assert answer.status == 503 and only(found)[4:] in answer.body.decode()
+
+
 def test_a_place_in_the_queue_and_none(edge_for, upstream):
     edge = edge_for(upstream, {"workers": 2, "upstream": {
         "max_in_flight_per_host": 1, "max_queue_per_host": 2}})

@@ -54,6 +54,7 @@ struct UseView: Equatable, Sendable {
 struct HostStateView: Sendable {
     var isInRegistry = false
     var learned: HostView.Learned?
+    var health = HostView.Health.closed
     var hosts = UseView(used: 0, most: 0)
     var connections = UseView(used: 0, most: 0)
     var inFlight = UseView(used: 0, most: 0)
@@ -159,7 +160,7 @@ extension Explanation {
             line(
                 "host",
                 "connections \(state.connections.text), in flight \(state.inFlight.text), "
-                    + "waiting \(state.waiting.text), "
+                    + "waiting \(state.waiting.text), breaker \(state.health.rawValue), "
                     + "speaks \(state.learned?.rawValue ?? "unknown")"))
         lines.append(line("process", "connections \(state.allConnections.text)"))
         for outcome in state.outcomes {
@@ -223,6 +224,7 @@ extension Explanation {
         var json = JSONText()
         json.add("in_registry", state.isInRegistry)
         json.add("learned", state.learned?.rawValue)
+        json.add("health", state.health.rawValue)
         json.add("hosts", json: state.hosts.json)
         json.add("connections", json: state.connections.json)
         json.add("in_flight", json: state.inFlight.json)

@@ -49,14 +49,14 @@ extension Worker {
         var state = HostStateView()
         state.isInRegistry = client != nil
         state.learned = host?.learned
+        state.health = host?.health ?? .closed
         state.hosts = UseView(used: registry.count, most: registry.limits.maxHosts)
         state.connections = UseView(
-            used: host?.connections ?? 0, most: target.policy.maxConnections)
+            used: host?.connections ?? 0, most: mostConnections(target.policy))
         state.inFlight = UseView(used: host?.inFlight ?? 0, most: target.policy.maxInFlight)
         state.waiting = UseView(used: host?.waiting ?? 0, most: target.policy.maxQueue)
         state.allConnections = UseView(
-            used: registry.connections.load(ordering: .relaxed),
-            most: registry.limits.maxConnections)
+            used: budget[].count, most: registry.limits.maxConnections)
         state.name = NameView(resolver[].facts(of: target.host))
         state.pools = inquiry.pools
             .filter { $0.client.identity === target.identity }.map(\.view)
@@ -79,6 +79,9 @@ extension Worker {
         let record = client.record
         let waiting = record[].waiting.load(ordering: .relaxed)
         let place = waiting + 1
+        if policy.health.isEnabled, isOpen(client) {
+            return .refused(status: 503, reason: "\(Self.isIll)")
+        }
         let hasRoom = record[].inFlight.load(ordering: .relaxed) < policy.maxInFlight
         if hasRoom, let pool, pool[].waiting == pool[].waitingForFresh {
             if !target.needsHTTP1, pool[].sharedWithCapacity() != nil { return .share }
@@ -103,11 +106,24 @@ extension Worker {
         }
         if !target.needsHTTP1, mayBorrow(client, pool) { return .takeOver }
         if let outcome = named(target) { return outcome }
-        guard record[].connections.load(ordering: .relaxed) < policy.maxConnections else {
+        guard record[].connections.load(ordering: .relaxed) < mostConnections(policy) else {
             return .wait(
                 place: place, most: policy.maxQueue, why: "the host has its most connections")
         }
         return roomForDial(place: place, policy)
+    }
+
+    /// Whether the host's breaker keeps requests from it; one that lets a probe pass does not.
+    private func isOpen(_ client: HostClient) -> Bool {
+        switch client.record[].health.state {
+        case .closed: false
+        case .halfOpen: true
+        case .open(let until): loop[].now < until
+        }
+    }
+
+    private func mostConnections(_ policy: ExchangePolicy) -> Int {
+        min(policy.maxConnections, registry.limits.maxConnectionsOfHost)
     }
 
     /// Whether a connection of another worker would be asked for (`borrows`).
@@ -141,10 +157,9 @@ extension Worker {
     }
 
     private func roomForDial(place: Int, _ policy: ExchangePolicy) -> Outcome {
-        let used = registry.connections.load(ordering: .relaxed)
-        guard used >= registry.limits.maxConnections, state[].oldestIdle == nil else {
-            return .dial
-        }
+        let isFull =
+            budget[].count >= registry.limits.maxConnections && state[].oldestIdle == nil
+        guard isFull || budget[].isContended else { return .dial }
         return .wait(
             place: place, most: policy.maxQueue, why: "the process has its most connections")
     }

@@ -26,7 +26,7 @@ extension Worker {
         }
     }
 
-    private static let isIll: StaticString = "the upstream host has failed repeatedly"
+    static let isIll: StaticString = "the upstream host has failed repeatedly"
 
     /// Answers those that waited for a host when its breaker opened.
     @inline(never)
