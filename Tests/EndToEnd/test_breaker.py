@@ -185,6 +185,21 @@ def test_a_kept_connection_that_ends_is_no_failure(edge_for, upstream):
     assert edge.metric("edge_breakers_opened_total") == 0
 
 
+def test_a_kept_connection_that_falls_silent_is_a_failure(edge_for, upstream):
+    edge = edge_for(upstream, merged(health(consecutive_failures=1, **LONG), {
+        "workers": 1, "upstream": {"ping_after": "200ms", "ping_timeout": "300ms"}}),
+        versions=["h2c"])
+
+    async def silent(request, reply):
+        reply.session.flush = lambda: None
+        await asyncio.sleep(600)
+    upstream.script["/api/silent"] = silent
+    assert edge.curl("/api/hello?id=1").status == 200
+    assert edge.curl("/api/silent?id=1", body=b"paid").status == 504
+    assert edge.access_log(2)[-1]["reused"] is True
+    assert is_refused(edge.curl("/api/hello?id=1"))
+
+
 FAULTS = {"reset-head": 502, "close-head": 502, "malformed": 502, "never": 504}
 
 

@@ -64,11 +64,12 @@ extension Worker {
 
     /// Whether the loss of a connection says that the host is ill.
     ///
-    /// A kept one may end at any time before its answer begins: that says nothing. Nor does a cut
-    /// answer, or want of memory here.
+    /// A kept one may end at any time before its answer begins: that says nothing, unless it has
+    /// not ended but is silent. Nor does a cut answer, or want of memory here.
     func isHostsFault(_ exchange: Ref<Exchange>, _ reason: ErrorReason) -> Bool {
-        reason != .internalError && exchange[].responseProgress == .none
-            && (exchange[].hasResponseBytes || !exchange[].record.isReused)
+        let mayHaveEnded = exchange[].record.isReused && !exchange[].hasResponseBytes
+        return reason != .internalError && exchange[].responseProgress == .none
+            && (!mayHaveEnded || reason == .connectionReadTimeout)
     }
 
     /// No address of the host could be connected to, on behalf of those who wait.
