@@ -68,11 +68,11 @@ enum Limits {
     static let http2PooledBytes = pools ? 8 * 1024 * 1024 : 0
     /// 256 heads of 1.8 KiB that one worker keeps: as many as a busy one has in flight.
     static let pooledHeads = pools ? 256 : 0
-    /// 20 ms without a request make a host quiet: the next one may take over a connection that rests
-    /// in another worker, which costs 15 µs of both; busier hosts get one in each worker.
+    /// 20 ms without a request make a host quiet: the next one may take over a connection that
+    /// rests in another worker, which costs 15 µs of both; busier hosts get one in each worker.
     static let quietGap = Duration.milliseconds(20)
-    /// How long a connection rests while others of its host do so in other workers, and the requests
-    /// within that time (20 a second) that make it worth keeping.
+    /// How long a connection rests while others of its host do so in other workers, and the
+    /// requests within that time (20 a second) that make it worth keeping.
     static let surplusRest = Duration.seconds(2)
     static let surplusRequests: UInt64 = 40
     /// How long a worker remembers what it has given away, for a census that is under way: 10 s, in

@@ -1,4 +1,4 @@
-// Connections that rest in one worker are taken over by another, so that a quiet host needs one only.
+// Connections that rest in one worker are taken over by another, so that a quiet host needs one.
 
 import Synchronization
 
