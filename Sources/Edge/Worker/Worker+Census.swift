@@ -6,7 +6,7 @@ extension Worker {
     /// Adds what was asked for since the last iteration; everything is flushed and reaped.
     func answerCensuses() {
         for census in state[].censuses {
-            guard census.add(count()) else { continue }
+            guard census.add(count(for: census)) else { continue }
             if case .page(_, _, let worker) = census.purpose {
                 mailboxes[worker].post(.counted(census))
             }
@@ -15,7 +15,7 @@ extension Worker {
     }
 
     /// This worker's part of a census.
-    private func count() -> Census.Part {
+    private func count(for census: Census) -> Census.Part {
         var part = Census.Part(worker: index)
         countFronts(&part)
         countUpstreams(&part)
