@@ -31,6 +31,8 @@ final class Census: Sendable {
         var counts = [LedgerCount](repeating: LedgerCount(), count: LedgerKind.allCases.count)
         /// Descriptors of connections, listeners and the resolver.
         var descriptors: [Int32] = []
+        /// Those that went to another worker a short time ago.
+        var lent: [Int32] = []
         var bufferBytes = 0
         var bufferFreeBytes = 0
         var upstreamIdle = 0
@@ -85,13 +87,17 @@ final class Census: Sendable {
         }
     }
 
+    private var lentDescriptors: Set<Int32> {
+        parts.withLock { Set($0.flatMap(\.lent)) }
+    }
+
     /// Sockets, pollers and wake-ups in the kernel's table that nobody answers for.
     ///
     /// Files are left to the end of the process: one that is open for the moment of being read,
     /// again and again (/etc/hosts), looks like one that was forgotten.
     func strays() -> [StrayDescriptor] {
         if let suspects {
-            let known = knownDescriptors
+            let known = knownDescriptors.union(lentDescriptors)
             return suspects.filter {
                 !known.contains($0.number) && DescriptorTable.link($0.number) == $0.link
             }

@@ -35,7 +35,7 @@ extension Worker {
         }
         part.descriptors += state[].listening.map(\.descriptor).filter { $0 >= 0 }
         part.descriptors += resolver[].descriptors
-        part.descriptors += state[].lent.map(\.descriptor)
+        part.lent = state[].lent.map(\.descriptor)
         if case .page(.metrics, _, _) = census.purpose { part.ids = idSums() }
         part.bufferBytes = buffers[].bytesInUse
         part.bufferFreeBytes = buffers[].bytesFree
