@@ -5,7 +5,7 @@ import signal
 
 import pytest
 
-from edge.process import run
+from edge.process import run, steady
 from edge.waiting import until
 
 KINDS = ["front_socket", "upstream_socket", "front_tls", "upstream_tls", "front_http2",
@@ -165,7 +165,7 @@ def test_inspect_without_a_proxy_is_1(edge_for, upstream, tmp_path):
 
 def test_the_table_of_descriptors_survives_a_log_that_moves(edge_for, upstream):
     edge = edge_for(upstream)
-    before = len(edge.descriptors())
+    before = steady(lambda: len(edge.descriptors()))
     for _ in range(10):
         edge.log_path.unlink()
         edge.reload()
