@@ -5,6 +5,7 @@ import json
 import pytest
 
 from edge.clients import h2load
+from edge.process import run
 from edge.waiting import until
 
 HUNDREDS = 300
@@ -77,6 +78,26 @@ def test_an_id_is_found_exactly(many):
     assert names([page]) == ["id-12.wild.test"] and page["next"] is None
     assert page["totals"]["hosts"] == HUNDREDS
     assert json.loads(text(many, "/registry?id=100000"))["hosts"] == []
+
+
+def test_inspect_shows_every_page(edge_for, wild, tmp_path):
+    edge = edge_for(wild, {"workers": 2}, name="id-{id}.wild.test")
+    uris = tmp_path / "uris"
+    uris.write_text("".join(f"https://127.0.0.1:{edge.port}/api/hello?id={n}\n"
+                            for n in range(1, 1201)))
+    assert h2load(None, 1200, 1, 4, uris).by_class[2] == 1200
+    edge.settled()
+    done = run("inspect", "--admin", edge.admin)
+    assert done.returncode == 0, done.stderr
+    lines = [line.split()[0] for line in done.stdout.splitlines() if line.startswith("id-")]
+    assert sorted(lines) == sorted(f"id-{n}.wild.test" for n in range(1, 1201))
+    done = run("inspect", "--admin", edge.admin, "--json")
+    decoder, place, hosts = json.JSONDecoder(), 0, []
+    while place < len(done.stdout):
+        page, place = decoder.raw_decode(done.stdout, place)
+        place += len("\n")
+        hosts += page["hosts"]
+    assert len(hosts) == 1200
 
 
 def test_hosts_that_go_do_not_move_those_that_stay(edge_for, wild):

@@ -1,17 +1,29 @@
 // `edge-proxy inspect`: what the registry and the ledger of a running proxy hold.
 
-/// The page /registry as a person reads it.
+/// The pages of /registry as a person reads them.
 struct RegistryReport {
-    private let page: JSONValue
+    /// The last one that was read; totals and ledger are those of its moment.
+    private var page: JSONValue
+    private var hostRows: [JSONValue]
 
-    /// Reads the page; nil when it is another one.
+    /// Reads a page; nil when it is another one.
     init?(_ body: [UInt8]) {
         guard let page = JSONValue(body), page["ledger"] != nil,
             case .boolean(let hasDrifted) = page["drift"]
         else { return nil }
         self.page = page
         self.hasDrifted = hasDrifted
+        hostRows = page["hosts"]?.elements ?? []
     }
+
+    /// Where the page after this one is; nil for the last.
+    var next: String? {
+        guard case .string(let path) = page["next"] else { return nil }
+        return path
+    }
+
+    /// Adds the hosts of the pages before it.
+    mutating func follow(_ earlier: RegistryReport) { hostRows = earlier.hostRows + hostRows }
 
     let hasDrifted: Bool
 
@@ -24,7 +36,7 @@ struct RegistryReport {
     private func hosts() -> [String] {
         let columns = ["host", "port", "scheme", "learned", "connections", "idle", "in_flight"]
         let more = ["waiting", "dials", "requests", "reused", "failures", "addresses"]
-        let rows = (page["hosts"]?.elements ?? []).map { host in
+        let rows = hostRows.map { host in
             (columns + more).map { host[$0]?.text ?? "" }
         }
         return Self.table([columns + more] + rows)
@@ -92,15 +104,22 @@ extension EdgeCommand {
     package static func inspect(admin: String?, config: String?, json: Bool) -> Int32 {
         do {
             let address = try AdminClient.address(admin: admin, config: config)
-            let (status, body) = try AdminClient.get(address: address, path: "/registry")
-            guard status == 200, let report = RegistryReport(body) else {
-                throw AdminFailure("\(address.text): /registry is not what it should be")
+            var path: String? = "/registry?limit=\(Limits.registryPageMost)"
+            var whole: RegistryReport?
+            while let page = path {
+                let (status, body) = try AdminClient.get(address: address, path: page)
+                guard status == 200, var report = RegistryReport(body) else {
+                    throw AdminFailure("\(address.text): /registry is not what it should be")
+                }
+                if json { StandardOutput.write(String(decoding: body, as: UTF8.self)) }
+                if let whole { report.follow(whole) }
+                whole = report
+                path = report.next
             }
-            StandardOutput.write(
-                json
-                    ? String(decoding: body, as: UTF8.self)
-                    : report.lines().joined(separator: "\n") + "\n")
-            return report.hasDrifted ? ProxyExit.notDrained : ProxyExit.clean
+            if let whole, !json {
+                StandardOutput.write(whole.lines().joined(separator: "\n") + "\n")
+            }
+            return whole?.hasDrifted ?? true ? ProxyExit.notDrained : ProxyExit.clean
         } catch {
             StandardError.write("\(error)\n")
             return ProxyExit.notStarted
