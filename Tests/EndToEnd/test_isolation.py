@@ -223,5 +223,5 @@ def test_the_others_do_not_notice(edges, configuration, upstream_with, keep, tmp
         print(f"{name:10} p50 {statistics.median(its[50]):6.3f}   p99 best {its[99][0]:6.3f}  "
               f"quarter {its[99][ROUNDS // 4]:6.3f}  median {statistics.median(its[99]):6.3f}")
     # A quiet machine shows less than a tenth. This is enough to see anyone wait for A's tenths of
-    # seconds, and does not mind what else the machine does.
-    assert statistics.median(figures[kind][99]) <= statistics.median(figures["calm"][99]) * 2 + 10
+    # seconds; of the rounds one of the better ones, since whatever else the machine does only adds.
+    assert figures[kind][99][ROUNDS // 4] <= figures["calm"][99][ROUNDS // 4] * 2 + 10

@@ -98,7 +98,8 @@ def test_a_steady_rate_from_many_clients_reuses_connections(edge_for, upstream):
     assert set(load.statuses) == {200} and not load.failures
     total = sum(c.requests for c in upstream.connections)
     assert total == load.statuses[200]
-    assert len(upstream.connections) <= 10 * WORKERS * 4, "connections follow load, not requests"
+    # As many as were under way at once, which is more where the machine stands still for a moment.
+    assert len(upstream.connections) <= total / 5, "connections follow load, not requests"
     until(lambda: not upstream.open_connections, 10)
 
 

@@ -42,12 +42,20 @@ final class Proxy {
     }
 
     /// Hands a seed over to a thread, which is not to keep the first snapshot to its end.
-    private final class Handover: Sendable {
+    private final class SeedHandover: Sendable {
         private let seed: Mutex<WorkerSeed?>
         init(_ seed: WorkerSeed) { self.seed = Mutex(seed) }
 
         /// Makes the worker; the seed, and all it holds, is gone afterwards.
-        func worker() throws -> Worker? { try seed.withLock { $0.take() }.map(Worker.init) }
+        func worker() throws -> Worker? {
+            guard let seed = seed.withLock({ $0.take() }) else { return nil }
+            do {
+                return try Worker(seed)
+            } catch {
+                for socket in seed.listening { Socket.close(socket.descriptor) }
+                throw error
+            }
+        }
     }
 
     /// Prepares everything and binds every listener; nothing is served yet.
@@ -149,7 +157,7 @@ final class Proxy {
                     (listener: place, descriptor: $0.descriptors[index])
                 }
             }
-            let handover = Handover(
+            let handover = SeedHandover(
                 WorkerSeed(
                     index: index, snapshot: snapshot, listening: listening, registry: registry,
                     names: names, mailbox: mailboxes[index], mailboxes: mailboxes,
