@@ -35,6 +35,7 @@ let package = Package(
                 "COpenSSL", "CNGHTTP2", "CCares", "CLinux", "Yams",
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "DequeModule", package: "swift-collections"),
+                .product(name: "HeapModule", package: "swift-collections"),
             ],
             swiftSettings: strict),
         .executableTarget(

@@ -152,14 +152,32 @@ enum TLSNamesFuzz {
     }
 }
 
-/// The demonstration's name server, the only reader of DNS messages that is ours.
+/// DNS messages that we read: as the demonstration's name server, and answers about services.
 enum DNSFuzz {
     static func run(_ bytes: [UInt8]) throws(FuzzFailure) {
+        try service(bytes)
         guard let reply = bytes.withBytes({ DemonstrationZone.reply(to: $0) }) else { return }
         try require(reply.count >= 17, "\(reply.count) bytes")
         try require(reply.starts(with: bytes.prefix(2)), "another number")
         try require(reply[2] & 0x80 != 0, "not a response")
         let question = reply.dropFirst(12).prefix(bytes.count - 12)
         try require(bytes.dropFirst(12).starts(with: question.prefix(5)), "another question")
+    }
+
+    /// SRV records are few, good names, in order, and their life has a bound.
+    private static func service(_ bytes: [UInt8]) throws(FuzzFailure) {
+        let answer = unsafe bytes.withUnsafeBufferPointer { buffer in
+            unsafe buffer.baseAddress.flatMap { ServiceAnswer.read($0, count: buffer.count) }
+        }
+        guard let answer else { return }
+        try require(answer.records.count <= Limits.addressesPerName, "\(answer.records.count)")
+        try require((0...Int64(Int32.max)).contains(answer.ttl.milliseconds / 1000), "ttl")
+        for (one, next) in zip(answer.records, answer.records.dropFirst()) {
+            try require(one.priority <= next.priority, "\(one), then \(next)")
+        }
+        for record in answer.records {
+            try require(HostName(record.target) != .unusable, "'\(record.target)'")
+            try require(record.port > 0, "port 0")
+        }
     }
 }

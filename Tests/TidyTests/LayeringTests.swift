@@ -72,6 +72,7 @@ private enum Modules {
             // Files and threads of the access log, figures of the process.
             "Observe/Platform.swift",
         ],
+        "HeapModule": ["Registry"],
         "DequeModule": ["Loop", "Resolve", "Upstream", "Worker"],
         "Synchronization": [
             "Loop", "TLS", "Resolve", "Registry", "Upstream", "Front", "Observe", "Worker", "Demo",

@@ -138,6 +138,7 @@ struct RegistrySettings: Sendable {
     var maxConnections: Int
     /// Percent of `maxConnections`.
     var maxShare: Int
+    var maxWaiting: Int
     var hostIdle: Duration
 }
 
@@ -151,6 +152,8 @@ struct ResolverOptions: Equatable, Sendable {
     var maxTTL: Duration
     var negativeTTL: Duration
     var stale: Duration
+    /// 0: any number.
+    var firstSeenPerSecond: Int
 }
 
 struct FrontTimeouts: Sendable {

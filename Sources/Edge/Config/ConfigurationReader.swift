@@ -39,6 +39,7 @@ struct ConfigurationReader {
             let maxHosts = registry.count("max_hosts"),
             let maxConnections = registry.count("max_connections"),
             let maxShare = registry.count("max_share"),
+            let maxWaiting = registry.count("max_waiting"),
             let hostIdle = registry.duration("host_idle"),
             let logPath = log.text("path"),
             let format = log.choice("format").flatMap(AccessLogSettings.Format.init),
@@ -51,6 +52,7 @@ struct ConfigurationReader {
             file: file, workers: workers, listeners: [], routes: [], upstream: upstream,
             registry: .init(
                 maxHosts: maxHosts, maxConnections: maxConnections, maxShare: maxShare,
+                maxWaiting: maxWaiting,
                 hostIdle: hostIdle),
             resolver: resolver, timeouts: timeouts,
             limits: limits,
@@ -241,7 +243,8 @@ struct ConfigurationReader {
             let attempts = reader.count("attempts"), let minTTL = reader.duration("min_ttl"),
             let maxTTL = reader.duration("max_ttl"),
             let negativeTTL = reader.duration("negative_ttl"),
-            let stale = reader.duration("stale")
+            let stale = reader.duration("stale"),
+            let firstSeen = reader.count("first_seen_per_second")
         else { return nil }
         if minTTL > maxTTL {
             problems.add(
@@ -250,7 +253,8 @@ struct ConfigurationReader {
         }
         return ResolverOptions(
             servers: servers, search: search, timeout: timeout, attempts: attempts,
-            minTTL: minTTL, maxTTL: maxTTL, negativeTTL: negativeTTL, stale: stale)
+            minTTL: minTTL, maxTTL: maxTTL, negativeTTL: negativeTTL, stale: stale,
+            firstSeenPerSecond: firstSeen)
     }
 
     private func timeouts(_ reader: SectionReader) -> FrontTimeouts? {

@@ -117,7 +117,10 @@ enum ConfigurationSchema {
                 "Where requests carry the id of their host."),
             .init(
                 "upstream", .text("a URL such as http://id-{id}.apps:8080"), .required,
-                "http or https, with `{id}` in the host exactly if the route has an `id`."),
+                "http or https, with `{id}` in the host exactly if the route has an `id`. A host "
+                    + "with a final dot is asked for without search domains. `srv+http` and "
+                    + "`srv+https`: the host is a service's whole name, such as "
+                    + "`_http._tcp.id-{id}.apps`, and its SRV records say hosts and ports."),
             .init(
                 "versions", .choices(["1.1", "2", "h2c"]), .value("[\"1.1\", \"2\"]"),
                 "Protocols to speak: `2` by ALPN on https, `h2c` by prior knowledge on http."),
@@ -159,7 +162,8 @@ enum ConfigurationSchema {
         [
             .init("ca", .file, .absent("the system's authorities"), "PEM authorities to trust."),
             .init(
-                "server_name", .text("a host name"), .absent("the upstream's host"),
+                "server_name", .text("a host name"),
+                .absent("the upstream's host, of a service without its labels with an underscore"),
                 "The name that is sent and verified."),
             .init("verify", .boolean, .value("true"), "Verify the certificate and its name."),
         ])
@@ -223,7 +227,9 @@ extension ConfigurationSchema {
         [
             .init(
                 "max_hosts", .count(1...1_000_000), .value("10000"),
-                "Hosts remembered; the longest idle one makes room for a new one."),
+                "Hosts remembered. A new one takes the place of an idle one that never answered; "
+                    + "once it has answered itself, that of the one used longest ago, those that "
+                    + "were asked only once first."),
             .init(
                 "max_connections", .count(1...1_000_000), .value("8192"),
                 "Upstream connections in all."),
@@ -231,6 +237,9 @@ extension ConfigurationSchema {
                 "max_share", .count(1...100), .value("25"),
                 "Percent of `max_connections` that one host may hold, so that a host that hangs "
                     + "leaves room for the others. 100 where there is one host only."),
+            .init(
+                "max_waiting", .count(1...1_000_000), .value("16384"),
+                "Exchanges that wait for any host; more are answered 503."),
             .init(
                 "host_idle", .duration(wait), .value("10m"), "Forget a host without traffic."),
         ])
@@ -248,7 +257,8 @@ extension ConfigurationSchema {
             .init("attempts", .count(1...10), .value("2"), "Tries of each server."),
             .init(
                 "min_ttl", .duration(.zero...(.seconds(86_400))), .value("1s"),
-                "Least time an answer is kept."),
+                "Least time an answer is kept; also paces how often the names of hosts in use "
+                    + "are asked for again."),
             .init("max_ttl", .duration(wait), .value("5m"), "Most time an answer is kept."),
             .init(
                 "negative_ttl", .duration(.zero...(.seconds(86_400))), .value("5s"),
@@ -256,6 +266,11 @@ extension ConfigurationSchema {
             .init(
                 "stale", .duration(.zero...(.seconds(86_400))), .value("30s"),
                 "How long an expired answer is used while the servers fail."),
+            .init(
+                "first_seen_per_second", .count(0...1_000_000), .value("500"),
+                "Names of which nothing is known that may be asked for; five seconds' worth may "
+                    + "come at once. Others wait up to two seconds for their turn; those for which "
+                    + "that is not enough are answered 503 without a query. 0: no limit."),
         ])
 
     static let timeouts = ConfigurationSection(

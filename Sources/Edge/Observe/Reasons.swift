@@ -16,7 +16,7 @@ enum ErrorReason: UInt8, CaseIterable, BitwiseCopyable, Sendable {
     case requestHeadSize, requestTargetSize, requestBodySize, requestTransferCoding
     case requestTimeout, requestRate
     // Of the proxy's own state.
-    case queueFull, queueTimeout, circuitOpen, draining, outOfMemory
+    case queueFull, queueTimeout, nameRate, circuitOpen, draining, outOfMemory
     // Of the client's connection; never answered, only logged.
     case clientGone, clientTimeout
 
@@ -65,6 +65,7 @@ enum ErrorReason: UInt8, CaseIterable, BitwiseCopyable, Sendable {
         case .queueFull: "queue_full"
         case .queueTimeout: "queue_timeout"
         case .circuitOpen: "circuit_open"
+        case .nameRate: "name_rate"
         case .draining: "draining"
         case .outOfMemory: "out_of_memory"
         case .clientGone: "client_gone"
@@ -83,7 +84,7 @@ extension ErrorReason {
             "http_request_error"
         case .requestRate: "http_request_denied"
         case .queueFull, .queueTimeout: "connection_limit_reached"
-        case .circuitOpen: "destination_unavailable"
+        case .circuitOpen, .nameRate: "destination_unavailable"
         case .draining, .outOfMemory, .none: "proxy_internal_response"
         default: name
         }

@@ -43,6 +43,11 @@ final class HostClient: Sendable {
     let identity: UpstreamIdentity
     /// Lower-case name or address without brackets.
     let host: String
+    /// `host` as it is asked for: with a final dot when it is fully qualified.
+    let lookupName: String
+    /// What TLS sends and verifies: the host, of a service without the labels that name its kind
+    /// (RFC 6125 §6.5: the name that was asked for, not the one that DNS answers with).
+    let serverName: String
     /// False for one that began outside the registry's table, because that was full.
     let isPooled: Bool
     /// Of what is dialled for this client.
@@ -53,6 +58,8 @@ final class HostClient: Sendable {
     nonisolated(unsafe) private let hostPointer: UnsafeMutablePointer<UInt8>
     private let hostCount: Int
     private let nameCount: Int
+    /// Bytes of a service's first labels, such as `_http._tcp.`, which are no part of a host.
+    private let serviceCount: Int
     private let addresses = Mutex<[SocketAddress]>([])
     private let life = LiveObject(.hostClient)
 
@@ -62,7 +69,7 @@ final class HostClient: Sendable {
         self.host = host.string
         self.isPooled = isPooled
         unsafe recordPointer = .allocate(HostRecord())
-        let port = Array(":\(identity.key.port)".utf8)
+        let port = Array((identity.key.isService ? "" : ":\(identity.key.port)").utf8)
         let isV6 = host.firstIndex(of: UInt8(ascii: ":")) != nil
         let name = Array(isV6 ? "[\(host.string)]".utf8 : host.string.utf8) + port
         // The host, and behind it the host with its port.
@@ -71,11 +78,26 @@ final class HostClient: Sendable {
         for (index, byte) in name.enumerated() { unsafe hostPointer[host.count + index] = byte }
         hostCount = host.count
         nameCount = name.count
+        serviceCount = identity.key.isService ? Self.serviceLabels(host) : 0
+        lookupName = identity.key.lookupName(self.host)
+        serverName = host.dropFirst(serviceCount).string
     }
 
     deinit {
         unsafe recordPointer.destroy()
         unsafe hostPointer.deallocate()
+    }
+
+    /// The bytes of the labels at the beginning that start with an underscore (RFC 2782).
+    private static func serviceLabels(_ host: Bytes) -> Int {
+        var start = 0
+        while start < host.count, host[start] == UInt8(ascii: "_") {
+            guard let dot = host.dropFirst(start).firstIndex(of: UInt8(ascii: ".")) else {
+                return 0
+            }
+            start += dot + 1
+        }
+        return start < host.count ? start : 0
     }
 
     var record: Ref<HostRecord> { unsafe recordPointer }
@@ -87,6 +109,7 @@ final class HostClient: Sendable {
 
     /// The host, with its port unless that is the scheme's default: what Host says upstream.
     var authorityBytes: Bytes {
+        if identity.key.isService { return nameBytes.dropFirst(serviceCount) }
         let port: UInt16 = identity.key.isSecure ? 443 : 80
         guard identity.key.port == port else { return nameBytes }
         let suffix = identity.key.isSecure ? 4 : 3

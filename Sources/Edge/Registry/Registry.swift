@@ -6,6 +6,7 @@ import Synchronization
 struct RegistryLimits: Sendable, Equatable {
     var maxHosts = 10_000
     var maxConnections = 8192
+    var maxWaiting = 16_384
     var maxConnectionsPerHost = 256
     var maxInFlightPerHost = 1024
     var maxQueuePerHost = 1024
@@ -21,20 +22,27 @@ struct RegistryLimits: Sendable, Equatable {
 /// Workers come here once per host, keep the client in a pool of their own, and from then on meet
 /// it only through its atomics. When the table is full, a new host takes the place of an idle one
 /// that never answered; if there is none it is served outside the table, over connections that are
-/// not kept, and once it has answered it takes the place of the idle host used longest ago. So a
-/// scan of names that do not exist moves nobody, and busy hosts never leave.
+/// not kept, and once it has answered it takes the place of the idle host used longest ago: of one
+/// that was asked only once, if there is one. So a scan of names that do not exist moves nobody, a
+/// scan of names that do moves hardly more than itself, and busy hosts never leave.
 final class Registry: Sendable {
     private struct HostKey: Hashable {
         let identity: UInt32
         let host: String
     }
 
+    private struct Place {
+        let client: HostClient
+        let serial: UInt64
+    }
+
     private struct Table {
         var clients: [HostKey: Int] = [:]
-        /// Clock positions; nil where a client has left.
-        var ring: [HostClient?] = []
+        /// Nil where a client has left.
+        var places: [Place?] = []
         var vacant: [Int] = []
-        var hand = 0
+        var order = EvictionOrder()
+        var nextSerial: UInt64 = 0
         var identities: [UpstreamKey: UpstreamIdentity] = [:]
         var limits: RegistryLimits
         var nextIdentity: UInt32 = 1
@@ -43,17 +51,21 @@ final class Registry: Sendable {
     private let table: Mutex<Table>
     // Safety: written here, freed in deinit; what it points at is atomics.
     nonisolated(unsafe) private let budgetPointer: Ref<ConnectionBudget>
+    /// Exchanges of all workers that wait for a connection.
+    let waiting = Atomic<Int>(0)
     let evictions = Atomic<UInt64>(0)
     let unpooled = Atomic<UInt64>(0)
     let made = Atomic<UInt64>(0)
     /// Of host names in keys.
     let hasher = ByteHash(seed: SystemProcess.randomSeed())
+    private let maxWaiting: Atomic<Int>
     /// Tells the workers in a mask that a client was retired.
     private let onRetire: @Sendable (HostClient, UInt64) -> Void
 
     init(limits: RegistryLimits, onRetire: @escaping @Sendable (HostClient, UInt64) -> Void) {
         table = Mutex(Table(limits: limits))
         unsafe budgetPointer = .allocate(ConnectionBudget(limits))
+        maxWaiting = Atomic(limits.maxWaiting)
         self.onRetire = onRetire
     }
 
@@ -82,6 +94,7 @@ final class Registry: Sendable {
     func setLimits(_ limits: RegistryLimits) {
         table.withLock { $0.limits = limits }
         budget[].setLimits(limits)
+        maxWaiting.store(limits.maxWaiting, ordering: .relaxed)
         trim()
     }
 
@@ -89,12 +102,24 @@ final class Registry: Sendable {
     private func trim() {
         while let (client, workers) = table.withLock({ table -> (HostClient, UInt64)? in
             guard table.clients.count > table.limits.maxHosts else { return nil }
-            return Self.evict(&table, answered: false) ?? Self.evict(&table, answered: true)
+            // Nobody waits for this one: as many looks as it takes.
+            return Self.evictAny(
+                now: Instant.now().nanoseconds / 1_000_000, &table, looks: 2 * table.order.count)
         }) {
             evictions.wrappingAdd(1, ordering: .relaxed)
             onRetire(client, workers)
         }
     }
+
+    /// Counts one more waiter unless there are as many as may be.
+    func reserveWaiter() -> Bool {
+        let limit = maxWaiting.load(ordering: .relaxed)
+        if waiting.wrappingAdd(1, ordering: .relaxed).newValue <= limit { return true }
+        waiting.wrappingSubtract(1, ordering: .relaxed)
+        return false
+    }
+
+    func releaseWaiter() { waiting.wrappingSubtract(1, ordering: .relaxed) }
 
     /// The client of a host, made now if nobody asked before; `worker` will hold a pool for it.
     func client(
@@ -104,14 +129,17 @@ final class Registry: Sendable {
         let bit = UInt64(1) << UInt64(worker & 63)
         var retired: (HostClient, UInt64)?
         let client = table.withLock { table -> HostClient in
-            if let place = table.clients[key], let known = table.ring[place] {
+            if let place = table.clients[key], let known = table.places[place]?.client {
                 known.record[].workers.bitwiseOr(bit, ordering: .relaxed)
                 return known
             }
             // A worker that has not heard of the reload yet asks for what is not kept any more.
             let isWithdrawn = identity.isWithdrawn.load(ordering: .relaxed)
             if isWithdrawn || table.clients.count >= table.limits.maxHosts {
-                if !isWithdrawn { retired = Self.evict(&table, answered: false) }
+                if !isWithdrawn {
+                    retired = Self.evict(
+                        [(.unanswered, .max)], now: now.nanoseconds / 1_000_000, &table)
+                }
                 if retired == nil {
                     unpooled.wrappingAdd(1, ordering: .relaxed)
                     return HostClient(
@@ -135,8 +163,9 @@ final class Registry: Sendable {
 
     /// Gives a host that was served outside the table a place in it, now that it has answered.
     ///
-    /// The idle host that was used longest ago leaves. False when there is none, or when another
-    /// client of the same host has a place.
+    /// An idle host leaves: one that never answered, one that has not been used for long, one that
+    /// was asked only once, or the one used longest ago of all. False when there is none, or when
+    /// another client of the same host has a place.
     func adopt(_ client: HostClient, worker: Int) -> Bool {
         let key = HostKey(identity: client.identity.number, host: client.host)
         var retired: (HostClient, UInt64)?
@@ -145,7 +174,8 @@ final class Registry: Sendable {
                 !client.identity.isWithdrawn.load(ordering: .relaxed)
             else { return false }
             if table.clients.count >= table.limits.maxHosts {
-                retired = Self.evict(&table, answered: false) ?? Self.evict(&table, answered: true)
+                let now = client.record[].lastUsed.load(ordering: .relaxed)
+                retired = Self.evictAny(now: now, &table)
                 guard retired != nil else { return false }
             }
             client.record[].workers.store(1 << UInt64(worker & 63), ordering: .relaxed)
@@ -161,16 +191,27 @@ final class Registry: Sendable {
     }
 
     private static func insert(_ client: HostClient, _ key: HostKey, into table: inout Table) {
-        let place = table.vacant.popLast() ?? table.ring.count
-        if place == table.ring.count { table.ring.append(client) }
-        table.ring[place] = client
+        let place = table.vacant.popLast() ?? table.places.count
+        if place == table.places.count { table.places.append(nil) }
+        table.nextSerial += 1
+        table.places[place] = Place(client: client, serial: table.nextSerial)
         table.clients[key] = place
+        enter(place, into: &table)
+    }
+
+    /// Puts a client into the order of eviction.
+    private static func enter(_ place: Int, into table: inout Table) {
+        guard let entry = table.places[place] else { return }
+        let used = entry.client.record[].lastUsed.load(ordering: .relaxed)
+        table.order.insert(
+            EvictionOrder.Entry(used: used, place: place, serial: entry.serial),
+            standing(of: entry.client))
     }
 
     /// Takes a client out; its pools end when they hear of it.
     private static func remove(_ place: Int, from table: inout Table) -> (HostClient, UInt64)? {
-        guard let client = table.ring[place] else { return nil }
-        table.ring[place] = nil
+        guard let client = table.places[place]?.client else { return nil }
+        table.places[place] = nil
         table.vacant.append(place)
         table.clients[HostKey(identity: client.identity.number, host: client.host)] = nil
         client.record[].isRetired.store(true, ordering: .releasing)
@@ -183,24 +224,53 @@ final class Registry: Sendable {
             || record[].waiting.load(ordering: .relaxed) > 0
     }
 
-    /// The clock's hand looks for a host that is not busy: the first that never answered, or of
-    /// those that did the one used longest ago within a stretch of the ring.
-    private static func evict(_ table: inout Table, answered: Bool) -> (HostClient, UInt64)? {
-        let stretch = min(table.ring.count, 128)
-        var oldest: (place: Int, used: Int64)?
-        var seen = 0
-        while seen < table.ring.count, seen < stretch || (answered && oldest == nil) {
-            table.hand = (table.hand + 1) % table.ring.count
-            seen += 1
-            guard let client = table.ring[table.hand], !isBusy(client),
-                client.record[].hasAnswered.load(ordering: .relaxed) == answered
-            else { continue }
-            if !answered { return remove(table.hand, from: &table) }
-            let used = client.record[].lastUsed.load(ordering: .relaxed)
-            if oldest.map({ used < $0.used }) ?? true { oldest = (table.hand, used) }
+    private static func state(of entry: EvictionOrder.Entry, _ table: Table)
+        -> EvictionOrder.State
+    {
+        guard let place = table.places[entry.place], place.serial == entry.serial else {
+            return .gone
         }
-        guard let oldest else { return nil }
-        return remove(oldest.place, from: &table)
+        if isBusy(place.client) { return .busy(standing(of: place.client)) }
+        let used = place.client.record[].lastUsed.load(ordering: .relaxed)
+        return .idle(used: used, standing(of: place.client))
+    }
+
+    private static func standing(of client: HostClient) -> EvictionOrder.Standing {
+        guard client.record[].hasAnswered.load(ordering: .relaxed) else { return .unanswered }
+        return client.record[].requests.load(ordering: .relaxed) > 1 ? .proven : .once
+    }
+
+    /// Takes out the idle client that is missed least: one that never answered, one that has not
+    /// been used for long, one that was asked only once, or the one used longest ago.
+    private static func evictAny(
+        now: Int64, _ table: inout Table, looks: Int = Limits.evictionLooks
+    ) -> (HostClient, UInt64)? {
+        let bound = now - Limits.provenFor.milliseconds
+        return evict(
+            [(.unanswered, .max), (.proven, bound), (.once, .max), (.proven, .max)], now: now,
+            &table, looks: looks)
+    }
+
+    /// Takes out an idle client of the first class that has one, the least recently used; each
+    /// with the time before which it must have been used last.
+    private static func evict(
+        _ classes: [(EvictionOrder.Standing, before: Int64)], now: Int64, _ table: inout Table,
+        looks: Int = Limits.evictionLooks
+    ) -> (HostClient, UInt64)? {
+        var order = EvictionOrder()
+        swap(&order, &table.order)
+        defer { swap(&order, &table.order) }
+        for (standing, bound) in classes {
+            let outcome = order.take(standing, before: bound, now: now, looks: looks) {
+                state(of: $0, table)
+            }
+            switch outcome {
+            case .found(let entry): return remove(entry.place, from: &table)
+            case .nobody: continue
+            case .undecided: return nil
+            }
+        }
+        return nil
     }
 
     /// Retires hosts that nobody has asked for during `hostIdle`, and those beyond the bound that
@@ -210,13 +280,17 @@ final class Registry: Sendable {
         var retired: [(HostClient, UInt64)] = []
         table.withLock { table in
             let bound = now.nanoseconds / 1_000_000 - table.limits.hostIdle.milliseconds
-            for place in table.ring.indices {
-                guard let client = table.ring[place], !Self.isBusy(client),
+            for place in table.places.indices {
+                guard let client = table.places[place]?.client, !Self.isBusy(client),
                     client.record[].connections.load(ordering: .relaxed) == 0,
                     client.record[].lastUsed.load(ordering: .relaxed) < bound
                 else { continue }
                 if let entry = Self.remove(place, from: &table) { retired.append(entry) }
             }
+            guard !retired.isEmpty else { return }
+            // The order would otherwise keep those that left until somebody is to be evicted.
+            table.order.removeAll()
+            for place in table.places.indices { Self.enter(place, into: &table) }
         }
         for (client, workers) in retired { onRetire(client, workers) }
     }
@@ -239,7 +313,7 @@ final class Registry: Sendable {
         let retired = table.withLock { table in
             leaving.compactMap { client -> (HostClient, UInt64)? in
                 let key = HostKey(identity: client.identity.number, host: client.host)
-                guard let place = table.clients[key], table.ring[place] === client else {
+                guard let place = table.clients[key], table.places[place]?.client === client else {
                     return nil
                 }
                 return Self.remove(place, from: &table)
@@ -250,15 +324,20 @@ final class Registry: Sendable {
 
     var count: Int { table.withLock { $0.clients.count } }
 
+    /// Entries in the order of eviction, those of clients that have left included.
+    var standing: Int { table.withLock { $0.order.count } }
+
     /// All clients, for the live view.
-    func snapshot() -> [HostClient] { table.withLock { $0.ring.compactMap(\.self) } }
+    func snapshot() -> [HostClient] { table.withLock { $0.places.compactMap { $0?.client } } }
 
     // MARK: looked at without being touched
 
     /// The client of an identity and a host, if there is one.
     func find(_ identity: UInt32, _ host: String) -> HostClient? {
         table.withLock { table in
-            table.clients[HostKey(identity: identity, host: host)].flatMap { table.ring[$0] }
+            table.clients[HostKey(identity: identity, host: host)].flatMap {
+                table.places[$0]?.client
+            }
         }
     }
 
@@ -266,7 +345,9 @@ final class Registry: Sendable {
     func clients(of host: String) -> [HostClient] {
         table.withLock { table in
             (1..<max(table.nextIdentity, 1)).compactMap { identity in
-                table.clients[HostKey(identity: identity, host: host)].flatMap { table.ring[$0] }
+                table.clients[HostKey(identity: identity, host: host)].flatMap {
+                    table.places[$0]?.client
+                }
             }
         }
     }
@@ -283,8 +364,9 @@ final class Registry: Sendable {
         var place = first
         while true {
             let (stretch, count) = table.withLock { table -> ([HostClient?], Int) in
-                let end = min(place + 256, table.ring.count)
-                return (place < end ? Array(table.ring[place..<end]) : [], table.ring.count)
+                let end = min(place + 256, table.places.count)
+                let stretch = place < end ? table.places[place..<end].map { $0?.client } : []
+                return (stretch, table.places.count)
             }
             for client in stretch {
                 place += 1

@@ -5,7 +5,12 @@ import Synchronization
 /// The part of a host client's key that configuration decides.
 struct UpstreamKey: Hashable, Sendable {
     var isSecure: Bool
+    /// 0 of a service.
     var port: UInt16
+    /// The host is a service's name, whose records say where it is (RFC 2782).
+    var isService = false
+    /// The host is fully qualified: it may resolve otherwise than the same name without the dot.
+    var isAbsolute = false
     var protocols: UpstreamProtocols
     /// TLS identity and verification; equal texts mean equal trust.
     var caPath: String?
@@ -13,6 +18,9 @@ struct UpstreamKey: Hashable, Sendable {
     var caFingerprint: UInt64 = 0
     var serverName: String?
     var verifies: Bool = true
+
+    /// A host as it is asked for: with a final dot when it is fully qualified.
+    func lookupName(_ host: String) -> String { isAbsolute ? host + "." : host }
 }
 
 /// What a connection was opened for and what a request is to: the only ground for bringing the two

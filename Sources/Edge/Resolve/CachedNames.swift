@@ -6,7 +6,7 @@ struct NameEntry {
     enum Standing { case asked, answered, failed }
 
     let key: String
-    var addresses: [SocketAddress] = []
+    var addresses: ResolvedAddresses = []
     var answeredAt = Instant.zero
     var freshUntil = Instant.zero
     /// From when an answer is renewed while it is still good.

@@ -4,7 +4,7 @@ import Synchronization
 
 /// How a query for a name ended.
 enum QueryOutcome: Equatable {
-    case addresses([SocketAddress], ttl: Duration)
+    case addresses(ResolvedAddresses, ttl: Duration)
     case failed(ResolveFailure)
     /// The query was ended by its own worker, which knows nothing about the name.
     case abandoned
@@ -15,8 +15,10 @@ enum CacheAnswer: Equatable {
     case lookup(NameLookup)
     /// Nothing is known: ask, and settle.
     case ask
+    /// Nothing is known, and it is not this name's turn yet: ask then, and settle.
+    case askLater(Instant)
     /// The addresses will do for now: ask, and settle, without waiting for it.
-    case serveAndAsk([SocketAddress])
+    case serveAndAsk(ResolvedAddresses)
 }
 
 /// Answers shared by all workers; one query in flight per name in the whole process.
@@ -26,6 +28,7 @@ enum CacheAnswer: Equatable {
 /// Whoever is told to ask must settle, whatever happens: until then nobody else asks.
 final class NameCache: Sendable {
     let settings: ResolverSettings
+    private let firstSeen: FirstSeenRate
     private let notify: @Sendable (_ worker: Int) -> Void
     private let state: Mutex<State>
 
@@ -42,6 +45,7 @@ final class NameCache: Sendable {
     ) {
         self.settings = settings
         self.notify = notify
+        firstSeen = FirstSeenRate(perSecond: settings.firstSeenPerSecond)
         state = Mutex(
             State(
                 table: CachedNames(capacity: settings.maxNames),
@@ -52,13 +56,22 @@ final class NameCache: Sendable {
     var count: Int { state.withLock { $0.table.count } }
 
     /// Looks a name up for `worker`; a query is begun only when `mayAsk`.
-    func look(up key: String, worker: Int, now: Instant, mayAsk: Bool) -> CacheAnswer {
+    ///
+    /// A name that was never answered takes a turn of the first-seen rate, unless whoever asks
+    /// knows (`isKnown`) that its host has answered before.
+    func look(
+        up key: String, worker: Int, now: Instant, mayAsk: Bool, isKnown: Bool = false
+    ) -> CacheAnswer {
         state.withLock { state in
             guard let index = state.table.index(of: key) else {
-                guard mayAsk, let index = state.table.insert(key, now: now) else {
+                guard mayAsk else { return .lookup(.failed(.unavailable)) }
+                guard let answer = firstAnswer(now, isKnown) else {
+                    return .lookup(.failed(.tooManyNames))
+                }
+                guard let index = state.table.insert(key, now: now) else {
                     return .lookup(.failed(.unavailable))
                 }
-                return Self.begin(&state.table, index, worker: worker, answer: .ask)
+                return Self.begin(&state.table, index, worker: worker, answer: answer)
             }
             let entry = state.table[index]
             let known = !entry.addresses.isEmpty && now < entry.freshUntil
@@ -84,8 +97,17 @@ final class NameCache: Sendable {
             }
             if let failure = entry.failure, hasFailedNow { return .lookup(.failed(failure)) }
             guard mayAsk else { return .lookup(.failed(.unavailable)) }
-            return Self.begin(&state.table, index, worker: worker, answer: .ask)
+            guard let answer = firstAnswer(now, isKnown || !entry.addresses.isEmpty) else {
+                return .lookup(.failed(.tooManyNames))
+            }
+            return Self.begin(&state.table, index, worker: worker, answer: answer)
         }
+    }
+
+    /// When a name of which nothing is known now may be asked for; nil: not any time soon.
+    private func firstAnswer(_ now: Instant, _ isKnown: Bool) -> CacheAnswer? {
+        if isKnown { return .ask }
+        return firstSeen.take(now: now).map { $0 > now ? .askLater($0) : .ask }
     }
 
     private static func begin(

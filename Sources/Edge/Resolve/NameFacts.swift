@@ -41,7 +41,7 @@ struct NameFacts: Equatable, Sendable {
         isAsked = entry.isAsked
         failure = now < entry.failureUntil ? entry.failure : nil
         if !entry.addresses.isEmpty {
-            addresses = entry.addresses
+            addresses = entry.addresses.list
             age = now - entry.answeredAt
             if now < entry.freshUntil {
                 state = .fresh

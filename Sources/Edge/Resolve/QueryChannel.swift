@@ -9,13 +9,15 @@ struct ResolverSetupFailure: Error, CustomStringConvertible {
     let description: String
 }
 
-/// Which addresses a query is for.
-enum QueryFamily { case both, v4, v6 }
+/// Which addresses a query is for, or that it is for a service's records.
+enum QueryFamily { case both, v4, v6, service }
 
 /// What one query came to.
 enum QueryResult: Equatable {
     /// In the server's order; the least TTL of the answer.
     case addresses([SocketAddress], ttl: Duration)
+    /// Of a service; empty when it says that it is not there.
+    case services([ServiceRecord], ttl: Duration)
     /// The name exists and has none. With `.both` this may hide that one family's query failed:
     /// c-ares reports whichever ended last.
     case noData
@@ -28,6 +30,8 @@ enum QueryResult: Equatable {
 struct FinishedQuery {
     let key: String
     let family: QueryFamily
+    /// Of a service's query for the addresses of one of its targets: that.
+    let target: String?
     /// Whether search domains were tried.
     let searched: Bool
     let result: QueryResult
@@ -45,11 +49,13 @@ final class QueryChannel {
     private final class Query {
         let key: String
         let family: QueryFamily
+        let target: String?
         let channel: QueryChannel
 
-        init(key: String, family: QueryFamily, channel: QueryChannel) {
+        init(_ key: String, _ family: QueryFamily, _ target: String?, _ channel: QueryChannel) {
             self.key = key
             self.family = family
+            self.target = target
             self.channel = channel
         }
     }
@@ -133,10 +139,10 @@ final class QueryChannel {
     var inFlight: Int { opened - closed }
 
     /// Asks for a name; the result may be in `finished` on return already.
-    func open(_ name: String, key: String, family: QueryFamily) {
+    func open(_ name: String, key: String, family: QueryFamily, target: String? = nil) {
         opened += 1
-        guard unsafe channel != nil else { return finish(key, family, .closed) }
-        let asked = Query(key: key, family: family, channel: self)
+        let asked = Query(key, family, target, self)
+        guard unsafe channel != nil else { return finish(asked, .closed) }
         queries.insert(ObjectIdentifier(asked))
         let query = unsafe Unmanaged.passRetained(asked)
         var hints = ares_addrinfo_hints()
@@ -146,7 +152,13 @@ final class QueryChannel {
             case .both: AF_UNSPEC
             case .v4: AF_INET
             case .v6: AF_INET6
+            case .service: AF_UNSPEC
             }
+        if family == .service {
+            let search = unsafe searches ? ares_search : ares_query
+            // IN and SRV (RFC 2782).
+            return unsafe search(channel, name, 1, 33, serviceQueryEnded, query.toOpaque())
+        }
         unsafe ares_getaddrinfo(channel, name, nil, &hints, queryEnded, query.toOpaque())
     }
 
@@ -228,9 +240,12 @@ final class QueryChannel {
         }
     }
 
-    private func finish(_ key: String, _ family: QueryFamily, _ result: QueryResult) {
+    private func finish(_ query: Query, _ result: QueryResult) {
         closed += 1
-        finished.append(FinishedQuery(key: key, family: family, searched: searches, result: result))
+        finished.append(
+            FinishedQuery(
+                key: query.key, family: query.family, target: query.target, searched: searches,
+                result: result))
     }
 
     fileprivate static func ended(
@@ -241,7 +256,23 @@ final class QueryChannel {
         let result = unsafe Self.result(status, answer)
         if let answer = unsafe answer { unsafe ares_freeaddrinfo(answer) }
         query.channel.queries.remove(ObjectIdentifier(query))
-        query.channel.finish(query.key, query.family, result)
+        query.channel.finish(query, result)
+    }
+
+    fileprivate static func serviceEnded(
+        _ argument: UnsafeMutableRawPointer, _ status: Int32,
+        _ answer: UnsafeMutablePointer<UInt8>?, _ count: Int32
+    ) {
+        let query = unsafe Unmanaged<Query>.fromOpaque(argument).takeRetainedValue()
+        query.channel.queries.remove(ObjectIdentifier(query))
+        guard status == ARES_SUCCESS else {
+            let failure = unsafe result(status, nil)
+            return query.channel.finish(query, failure)
+        }
+        guard let answer = unsafe answer,
+            let (records, ttl) = ServiceAnswer.read(answer, count: Int(count))
+        else { return query.channel.finish(query, .failed(.serverFailure)) }
+        query.channel.finish(query, .services(records, ttl: ttl))
     }
 
     private static func result(
@@ -321,4 +352,12 @@ private func queryEnded(
 ) {
     guard let argument = unsafe argument else { return }
     unsafe QueryChannel.ended(argument, status, answer)
+}
+
+private func serviceQueryEnded(
+    _ argument: UnsafeMutableRawPointer?, _ status: Int32, _ timeouts: Int32,
+    _ answer: UnsafeMutablePointer<UInt8>?, _ count: Int32
+) {
+    guard let argument = unsafe argument else { return }
+    unsafe QueryChannel.serviceEnded(argument, status, answer, count)
 }

@@ -18,6 +18,16 @@ struct Resolver: ~Copyable {
         var isClosed = false
     }
 
+    /// A service whose targets are asked for one by one.
+    private struct ServiceCheck {
+        let records: [ServiceRecord]
+        var ttl: Duration
+        var left: Int
+        var addresses: [String: [SocketAddress]] = [:]
+        var failure: ResolveFailure?
+        var isClosed = false
+    }
+
     private static let timer = Token(.resolver, slot: .max)
 
     private let cache: NameCache
@@ -30,6 +40,9 @@ struct Resolver: ~Copyable {
     private var deadline = Deadline()
     private var isShutDown = false
     private var checks: [String: FamilyCheck] = [:]
+    private var services: [String: ServiceCheck] = [:]
+    /// First-seen names whose turn comes at a time in the near future, in its order.
+    private var postponed = Deque<(at: Instant, key: String)>()
     /// By name: the raw tokens that wait for it; and the other way round.
     private var waiters: [String: Set<UInt64>] = [:]
     private var names: [UInt64: String] = [:]
@@ -58,6 +71,7 @@ struct Resolver: ~Copyable {
         while let query = absolute.takeFinished() ?? relative?.takeFinished() {
             cache.settle(query.key, .abandoned, now: loop[].now)
         }
+        for (_, key) in postponed { cache.settle(key, .abandoned, now: loop[].now) }
     }
 
     /// Queries given to c-ares, and those of them that it has answered.
@@ -77,18 +91,22 @@ struct Resolver: ~Copyable {
     /// Looks a name up.
     ///
     /// On `.pending`, `waiter` comes out of `nextCompletion` once, and looks again. A
-    /// numeric address, with or without brackets, is its own answer.
-    mutating func resolve(_ name: String, waiter: Token) -> NameLookup {
+    /// numeric address, with or without brackets, is its own answer. `isKnown`: the name's host has
+    /// answered before, so that the rate of first-seen names does not hold it back.
+    mutating func resolve(
+        _ name: String, isService: Bool = false, isKnown: Bool = false, waiter: Token
+    ) -> NameLookup {
         forget(waiter)
         let key: String
-        switch HostName(name) {
+        switch cacheKey(name, isService) {
         case .numeric(let address): return .addresses([address])
         case .unusable: return .failed(.unusableName)
-        case .name(let name, let isAbsolute): key = self.key(name, isAbsolute: isAbsolute)
+        case .name(let name, _): key = name
         }
         let now = loop[].now
         let mayAsk = !isShutDown && queriesOpened - queriesClosed < Limits.queriesInFlight
-        var answer = cache.look(up: key, worker: worker, now: now, mayAsk: mayAsk)
+        var answer = cache.look(
+            up: key, worker: worker, now: now, mayAsk: mayAsk, isKnown: isKnown)
         switch answer {
         case .lookup: break
         case .serveAndAsk: ask(key)
@@ -96,6 +114,10 @@ struct Resolver: ~Copyable {
             ask(key)
             // The hosts file answers inside the call.
             answer = cache.look(up: key, worker: worker, now: now, mayAsk: false)
+        case .askLater(let at):
+            postponed.append((at, key))
+            setDeadline()
+            answer = .lookup(.pending)
         }
         switch answer {
         case .lookup(.pending):
@@ -104,24 +126,29 @@ struct Resolver: ~Copyable {
             return .pending
         case .lookup(let lookup): return lookup
         case .serveAndAsk(let addresses): return .addresses(addresses)
-        case .ask: return .failed(.unavailable)
+        case .ask, .askLater: return .failed(.unavailable)
         }
-    }
-
-    /// Under which key the cache has a name.
-    private func key(_ name: String, isAbsolute: Bool) -> String {
-        isAbsolute && relative != nil ? name + "." : name
     }
 
     /// What `resolve` would find for a name now, without asking or waiting.
-    func facts(of name: String) -> NameFacts {
-        switch HostName(name) {
+    func facts(of name: String, isService: Bool = false) -> NameFacts {
+        switch cacheKey(name, isService) {
         case .numeric(let address): NameFacts(literal: address)
         case .unusable: NameFacts(failure: .unusableName)
-        case .name(let name, let isAbsolute):
-            cache.facts(of: key(name, isAbsolute: isAbsolute), now: loop[].now)
+        case .name(let key, _): cache.facts(of: key, now: loop[].now)
         }
     }
+
+    /// The cache's key for a name: with its final dot where that makes a difference, and marked
+    /// when its services are asked for.
+    private func cacheKey(_ name: String, _ isService: Bool) -> HostName {
+        guard case .name(let name, let isAbsolute) = HostName(name) else { return HostName(name) }
+        let key = isAbsolute && relative != nil ? name + "." : name
+        return .name(isService ? Self.serviceMark + key : key, isAbsolute: isAbsolute)
+    }
+
+    /// No name has a colon.
+    private static let serviceMark = "srv:"
 
     /// The waiter is gone, or waits no longer; its query goes on for the cache's sake.
     mutating func forget(_ waiter: Token) {
@@ -145,6 +172,10 @@ struct Resolver: ~Copyable {
         let loop = loop
         let now = loop[].now
         guard loop[].timers.confirm(&deadline, Self.timer, now: now) else { return }
+        while let first = postponed.first, first.at <= now {
+            postponed.removeFirst()
+            ask(first.key)
+        }
         absolute.processTimeouts()
         relative?.processTimeouts()
         takeResults()
@@ -174,35 +205,50 @@ struct Resolver: ~Copyable {
         takeResults()
         let loop = loop
         loop[].timers.cancel(&deadline)
+        while let (_, key) = postponed.popFirst() {
+            cache.settle(key, .abandoned, now: loop[].now)
+        }
         for key in Array(waiters.keys) { complete(key) }
     }
 
     private func open(_ key: String, _ family: QueryFamily, searches: Bool) {
-        let name = key.utf8.last == UInt8(ascii: ".") ? String(key.dropLast()) : key
+        var name = key.utf8.last == UInt8(ascii: ".") ? String(key.dropLast()) : key
+        if family == .service { name.removeFirst(Self.serviceMark.count) }
         let channel = searches ? relative ?? absolute : absolute
         channel.open(name, key: key, family: family)
     }
 
     private mutating func ask(_ key: String) {
-        open(key, .both, searches: key.utf8.last != UInt8(ascii: "."))
+        let family: QueryFamily = key.hasPrefix(Self.serviceMark) ? .service : .both
+        open(key, family, searches: key.utf8.last != UInt8(ascii: "."))
         takeResults()
     }
 
     /// Takes what c-ares has finished; to be called after every call into it.
     private mutating func takeResults() {
         while let query = absolute.takeFinished() ?? relative?.takeFinished() {
+            if let target = query.target {
+                check(query.key, target, query.result)
+                continue
+            }
             switch (query.family, query.result) {
             case (.both, .noData):
                 checks[query.key] = FamilyCheck()
                 open(query.key, .v4, searches: query.searched)
                 open(query.key, .v6, searches: query.searched)
             case (.both, .addresses(let addresses, let ttl)):
-                conclude(query.key, .addresses(Self.interleave(addresses), ttl: ttl))
-            case (.both, .failed(.unusableName)) where query.searched:
+                conclude(
+                    query.key, .addresses(ResolvedAddresses(Self.interleave(addresses)), ttl: ttl))
+            case (.service, .services(let records, let ttl)):
+                beginTargets(query.key, records, ttl: ttl)
+            case (.service, .noData): conclude(query.key, .failed(.notFound))
+            case (.both, .failed(.unusableName)) where query.searched,
+                (.service, .failed(.unusableName)) where query.searched:
                 // With a search domain it is too long, and c-ares has stopped there.
-                open(query.key, .both, searches: false)
-            case (.both, .failed(let failure)): conclude(query.key, .failed(failure))
-            case (.both, .closed): conclude(query.key, .abandoned)
+                open(query.key, query.family, searches: false)
+            case (.both, .failed(let failure)), (.service, .failed(let failure)):
+                conclude(query.key, .failed(failure))
+            case (.both, _), (.service, _): conclude(query.key, .abandoned)
             case (.v4, let result), (.v6, let result): check(query.key, result)
             }
         }
@@ -218,7 +264,7 @@ struct Resolver: ~Copyable {
             check.ttl = min(check.ttl, ttl)
         case .noData, .failed(.notFound): break
         case .failed(let failure): check.failure = failure
-        case .closed: check.isClosed = true
+        case .closed, .services: check.isClosed = true
         }
         guard check.left == 0 else {
             checks[key] = check
@@ -228,10 +274,47 @@ struct Resolver: ~Copyable {
         if check.isClosed {
             conclude(key, .abandoned)
         } else if !check.addresses.isEmpty {
-            conclude(key, .addresses(Self.interleave(check.addresses), ttl: check.ttl))
+            conclude(
+                key,
+                .addresses(ResolvedAddresses(Self.interleave(check.addresses)), ttl: check.ttl))
         } else {
             conclude(key, .failed(check.failure ?? .notFound))
         }
+    }
+
+    /// A service's records are here: the addresses of its targets are asked for, as absolute names.
+    private mutating func beginTargets(
+        _ key: String, _ records: [ServiceRecord], ttl: Duration
+    ) {
+        let targets = Set(records.map(\.target))
+        guard !targets.isEmpty else { return conclude(key, .failed(.notFound)) }
+        services[key] = ServiceCheck(records: records, ttl: ttl, left: targets.count)
+        for target in targets { absolute.open(target, key: key, family: .both, target: target) }
+    }
+
+    /// Targets without addresses are left out; the service fails when none has any.
+    private mutating func check(_ key: String, _ target: String, _ result: QueryResult) {
+        guard var check = services[key] else { return }
+        check.left -= 1
+        switch result {
+        case .addresses(let addresses, let ttl):
+            check.addresses[target] = Self.interleave(addresses)
+            check.ttl = min(check.ttl, ttl)
+        case .noData, .failed(.notFound): break
+        case .failed(let failure): check.failure = failure
+        case .closed, .services: check.isClosed = true
+        }
+        guard check.left == 0 else {
+            services[key] = check
+            return
+        }
+        services[key] = nil
+        if check.isClosed { return conclude(key, .abandoned) }
+        let found = ServiceRecord.addresses(check.records, of: check.addresses)
+        conclude(
+            key,
+            found.isEmpty
+                ? .failed(check.failure ?? .notFound) : .addresses(found, ttl: check.ttl))
     }
 
     private mutating func conclude(_ key: String, _ outcome: QueryOutcome) {
@@ -250,7 +333,8 @@ struct Resolver: ~Copyable {
 
     private mutating func setDeadline() {
         let loop = loop
-        let timeouts = [absolute.timeout, relative?.timeout].compactMap { $0 }
+        let turn = postponed.first.map { $0.at - loop[].now }
+        let timeouts = [absolute.timeout, relative?.timeout, turn].compactMap { $0 }
         guard let next = timeouts.min() else { return loop[].timers.clear(&deadline) }
         // The loop's time is a little old; 1 ms keeps c-ares from being asked too early for ever.
         let at = loop[].now + max(next, .milliseconds(1))

@@ -17,6 +17,8 @@ struct ResolverSettings: Sendable {
     var negativeTTL = Duration.seconds(5)
     /// How long an expired answer may be used while the servers fail (RFC 8767).
     var stale = Duration.seconds(30)
+    /// Names of which nothing is known that may be asked for, over all workers; 0: any number.
+    var firstSeenPerSecond = 500
     /// Names in the cache, those being asked for included.
     var maxNames = 20_000
 }
@@ -33,6 +35,8 @@ enum ResolveFailure: Error, Hashable, Sendable {
     case unusableName
     /// As many names are being asked for as may be, or the worker is shutting down.
     case unavailable
+    /// Nothing is known of it, and too many such names wait for their turn to be asked for.
+    case tooManyNames
 
     /// Whether this says something about the name, rather than about the servers.
     var isVerdict: Bool { self == .notFound || self == .unusableName }
@@ -40,8 +44,8 @@ enum ResolveFailure: Error, Hashable, Sendable {
 
 /// What is known of a name now.
 enum NameLookup: Equatable, Sendable {
-    /// Port 0, IPv6 and IPv4 in turns (RFC 8305 §4); never empty.
-    case addresses([SocketAddress])
+    /// Never empty.
+    case addresses(ResolvedAddresses)
     /// Asked for; the waiter is told when to look again.
     case pending
     case failed(ResolveFailure)

@@ -15,12 +15,22 @@ enum UpstreamScheme: UInt8, Sendable {
 }
 
 /// A checked upstream URL: `scheme://host[:port][/]`, `{id}` at most once and only in the host.
+///
+/// With `srv+` before the scheme the host is the name of a service (RFC 2782), whose records say
+/// the ports; its labels may have underscores.
 struct UpstreamTemplate: BitwiseCopyable, Sendable {
     /// 253 bytes of host name without the trailing dot (RFC 1035 §2.3.4).
     static let capacity = 253
 
     let scheme: UpstreamScheme
+    /// 0 of a service.
     let port: UInt16
+    /// The host is a name whose SRV records are asked for.
+    let isService: Bool
+    /// The host was written with a final dot, so that no search domain applies.
+    ///
+    /// `expandHost` leaves it out.
+    let isAbsolute: Bool
     /// The host holds `{id}`.
     let hasID: Bool
     /// The host is an IPv6 address; `expandHost` writes it without brackets.
@@ -37,7 +47,9 @@ struct UpstreamTemplate: BitwiseCopyable, Sendable {
         var reader = UpstreamReader(text)
         scheme = try reader.scheme()
         let found = try reader.host()
-        port = try reader.port() ?? scheme.defaultPort
+        isService = reader.isService
+        isAbsolute = found.isAbsolute
+        port = try reader.port() ?? (isService ? 0 : scheme.defaultPort)
         try reader.end()
         hasID = found.idPlace != nil
         isIPv6 = found.isIPv6
@@ -96,12 +108,14 @@ struct UpstreamTemplate: BitwiseCopyable, Sendable {
         let bytes = (0..<hostCount).map { host[$0] }
         let text =
             String(decoding: bytes[..<prefixCount], as: UTF8.self) + (hasID ? "{id}" : "")
-            + String(decoding: bytes[prefixCount...], as: UTF8.self)
+            + String(decoding: bytes[prefixCount...], as: UTF8.self) + (isAbsolute ? "." : "")
         return isIPv6 ? "[\(text)]" : text
     }
 
-    /// The whole URL, with its port.
-    var description: String { "\(scheme.name)://\(hostText):\(port)" }
+    /// The whole URL, with its port unless it is a service's.
+    var description: String {
+        isService ? "srv+\(scheme.name)://\(hostText)" : "\(scheme.name)://\(hostText):\(port)"
+    }
 }
 
 /// Reads an upstream URL from left to right.
@@ -110,12 +124,14 @@ private struct UpstreamReader {
         var bytes: [UInt8] = []
         var idPlace: Int?
         var isIPv6 = false
+        var isAbsolute = false
         var longestID = 0
     }
 
     private static let marker = Array("{id}".utf8)
     private let text: [UInt8]
     private var place = 0
+    private(set) var isService = false
 
     init(_ text: [UInt8]) { self.text = text }
 
@@ -130,15 +146,19 @@ private struct UpstreamReader {
     }
 
     mutating func scheme() throws(TemplateError) -> UpstreamScheme {
+        isService = take("srv+")
         if take("http://") { return .http }
         if take("https://") { return .https }
         if take("unix:") { throw failure("unix sockets are not supported as upstreams", at: 0) }
-        throw failure("an upstream starts with 'http://' or 'https://'")
+        throw failure("an upstream starts with 'http://' or 'https://', 'srv+' before it or not")
     }
 
     mutating func host() throws(TemplateError) -> Host {
-        if place < text.count, text[place] == UInt8(ascii: "[") { return try bracketed() }
         let start = place
+        if place < text.count, text[place] == UInt8(ascii: "[") {
+            if isService { throw failure("a service has a name, not an address") }
+            return try bracketed()
+        }
         while place < text.count, !":/?#@".utf8.contains(text[place]) { place += 1 }
         if place < text.count, text[place] == UInt8(ascii: "@") {
             throw failure("user names and passwords are not supported in an upstream")
@@ -155,7 +175,10 @@ private struct UpstreamReader {
                 continue
             }
             let byte = ASCII.lowercase(text[index])
-            guard IDPattern.symbol(byte) != nil || byte == UInt8(ascii: ".") else {
+            guard
+                IDPattern.symbol(byte) != nil || byte == UInt8(ascii: ".")
+                    || isService && byte == UInt8(ascii: "_")
+            else {
                 let name = byte < 0x80 ? "'\(Character(Unicode.Scalar(byte)))'" : "this byte"
                 throw failure("\(name) cannot be part of a host name", at: index)
             }
@@ -164,6 +187,7 @@ private struct UpstreamReader {
         }
         if host.bytes.last == UInt8(ascii: "."), host.idPlace != host.bytes.count {
             host.bytes.removeLast()
+            host.isAbsolute = true
         }
         guard !host.bytes.isEmpty || host.idPlace != nil else {
             throw failure("the host is missing", at: start)
@@ -205,6 +229,8 @@ private struct UpstreamReader {
         guard name.withBytes({ AddressLiteral($0) }) != nil else {
             throw failure("a host that ends with a number must be an IPv4 address", at: start)
         }
+        if isService { throw failure("a service has a name, not an address", at: start) }
+        host.isAbsolute = false
     }
 
     private mutating func bracketed() throws(TemplateError) -> Host {
@@ -220,15 +246,17 @@ private struct UpstreamReader {
     }
 
     mutating func port() throws(TemplateError) -> UInt16? {
-        guard take(":") else { return nil }
         let start = place
+        guard take(":") else { return nil }
+        if isService { throw failure("a service's records say its ports", at: start) }
+        let digits = place
         while place < text.count, ASCII.isDigit(text[place]) { place += 1 }
         if text[place...].starts(with: Self.marker) {
             throw failure("{id} can only stand in the host name")
         }
-        let number = Array(text[start..<place]).withBytes { $0.decimal() }
+        let number = Array(text[digits..<place]).withBytes { $0.decimal() }
         guard let number, (1...65535).contains(number) else {
-            throw failure("a port is a number from 1 to 65535", at: start)
+            throw failure("a port is a number from 1 to 65535", at: digits)
         }
         return UInt16(number)
     }

@@ -50,8 +50,17 @@ struct HostPool: ~Copyable {
     var isStarved = false
     /// Counted in the budget as one that is below its host's share.
     var isStarving = false
-    var addresses: [SocketAddress] = []
-    var nextAddress = 0
+    var spread: AddressSpread
+    /// Its host has several addresses.
+    var spreads = false
+    /// When its addresses are to be asked for again, and whether that is under way.
+    var renewAt = Instant.never
+    var isRenewing = false
+    /// Exchanges since the last look for an address without a connection.
+    var sinceSpare = 0
+    var lookedForSpare = Instant.zero
+    /// Dials for no waiter, but for an address without a connection.
+    var spares = 0
     var idleHead: Ref<UpstreamConnection>?
     /// Connections at rest, of either version.
     var idleCount = 0
@@ -67,7 +76,8 @@ struct HostPool: ~Copyable {
     /// What made the last dial fail; told to the waiters when no other dial is left.
     var lastFailure = ErrorReason.none
 
-    init(token: Token, client: HostClient) {
+    init(token: Token, client: HostClient, worker: Int) {
+        spread = AddressSpread(turn: worker)
         self.token = token
         self.client = client
         key = client.key
@@ -140,9 +150,52 @@ struct HostPool: ~Copyable {
         connection[].previousIdle = nil
     }
 
-    /// An HTTP/2 connection, ready since or after an instant, that can take one more stream.
+    /// The idle connection to use next: the last used one; of several addresses, that of the one
+    /// whose turn it is.
+    @inline(__always)
+    var idleToUse: Ref<UpstreamConnection>? { spreads ? spreadIdle() : idleHead }
+
+    private func spreadIdle() -> Ref<UpstreamConnection>? {
+        var best = idleHead
+        var candidate = idleHead
+        var left = Limits.idleLooks
+        while let connection = candidate, left > 0 {
+            if let found = best,
+                spread.precedes(connection[].addressIndex, 0, found[].addressIndex, 0)
+            {
+                best = connection
+            }
+            candidate = connection[].nextIdle
+            left -= 1
+        }
+        return best
+    }
+
+    private func spreadShared(since: Instant) -> Ref<UpstreamConnection>? {
+        var best: Ref<UpstreamConnection>?
+        var candidate = sharedHead
+        while let connection = candidate {
+            candidate = connection[].nextIdle
+            guard connection[].hasStreamCapacity, connection[].history.readyAt >= since else {
+                continue
+            }
+            if let found = best,
+                !spread.precedes(
+                    connection[].addressIndex, connection[].exchangeCount,
+                    found[].addressIndex, found[].exchangeCount)
+            {
+                continue
+            }
+            best = connection
+        }
+        return best
+    }
+
+    /// An HTTP/2 connection, ready since or after an instant, that can take one more stream; of
+    /// several addresses, the least loaded.
     @inline(__always)
     func sharedWithCapacity(since: Instant = .zero) -> Ref<UpstreamConnection>? {
+        if spreads { return spreadShared(since: since) }
         var candidate = sharedHead
         while let connection = candidate {
             if connection[].hasStreamCapacity, connection[].history.readyAt >= since {

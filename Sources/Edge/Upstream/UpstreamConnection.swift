@@ -99,8 +99,12 @@ struct UpstreamConnection: ~Copyable {
     var forcesHTTP1 = false
 
     // Happy eyeballs (RFC 8305): the wave of addresses this dial belongs to.
+    /// In the pool's spread; -1 when its address is no longer in it.
     var addressIndex = 0
-    var addressesLeft = 0
+    /// Bit per address that the wave has tried.
+    var addressesTried: UInt32 = 0
+    /// Dialled for nobody, so that its address has a connection.
+    var isSpare = false
     var hasStartedNext = false
 
     // Lists: idle connections of the pool, idle connections of the worker, HTTP/2 of the pool.

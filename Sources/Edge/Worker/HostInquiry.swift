@@ -113,7 +113,7 @@ extension Worker {
             detail.ca = key.caPath
             detail.serverName = key.serverName
             detail.verifies = key.verifies
-            detail.name = NameView(resolver[].facts(of: client.host))
+            detail.name = NameView(facts(client.identity, client.host))
             detail.pools = pools.filter { $0.client === client }.map(\.view)
             return detail
         }
@@ -198,6 +198,7 @@ extension ResolveFailure {
         case .serverFailure: "the servers failed"
         case .unusableName: "not a host name"
         case .unavailable: "too many queries"
+        case .tooManyNames: "too many new names"
         }
     }
 }

@@ -111,6 +111,7 @@ final class Proxy {
         RegistryLimits(
             maxHosts: configuration.registry.maxHosts,
             maxConnections: configuration.registry.maxConnections,
+            maxWaiting: configuration.registry.maxWaiting,
             hostIdle: configuration.registry.hostIdle,
             maxShare: configuration.registry.maxShare)
     }
@@ -119,7 +120,8 @@ final class Proxy {
         ResolverSettings(
             servers: options.servers.map(\.text), usesSearch: options.search,
             timeout: options.timeout, attempts: options.attempts, minTTL: options.minTTL,
-            maxTTL: options.maxTTL, negativeTTL: options.negativeTTL, stale: options.stale)
+            maxTTL: options.maxTTL, negativeTTL: options.negativeTTL, stale: options.stale,
+            firstSeenPerSecond: options.firstSeenPerSecond)
     }
 
     private static func level(_ level: LogLevel) -> Logger.Level {

@@ -202,7 +202,9 @@ extension UpstreamKey {
     /// The key of a route's hosts, without the content of files.
     init(_ route: RouteSettings) {
         let isSecure = route.upstream.scheme == .https
-        self.init(isSecure: isSecure, port: route.upstream.port, protocols: route.versions)
+        self.init(
+            isSecure: isSecure, port: route.upstream.port, isService: route.upstream.isService,
+            isAbsolute: route.upstream.isAbsolute, protocols: route.versions)
         if isSecure {
             protocols.remove(.h2c)
             caPath = route.tls?.ca?.path

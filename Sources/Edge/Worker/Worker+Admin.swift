@@ -118,9 +118,9 @@ extension Worker {
         let record = client.record
         let key = client.identity.key
         var view = HostView()
-        view.host = client.host
+        view.host = client.lookupName
         view.port = Int(key.port)
-        view.scheme = key.isSecure ? "https" : "http"
+        view.scheme = (key.isService ? "srv+" : "") + (key.isSecure ? "https" : "http")
         view.versions = key.protocols.names
         view.learned =
             switch record[].memory.learned(now) {

@@ -29,6 +29,7 @@ extension Worker {
         }
         link(exchange, to: upstream)
         refreshDeadline(exchange)
+        if pool[].spreads { noteSpread(upstream, exchange[].policy) }
         if upstream[].isHTTP2 {
             sendHTTP2(exchange, upstream)
         } else {

@@ -23,7 +23,9 @@ extension Worker {
     @inline(never)
     private func makePool(_ runtime: RouteRuntime, _ host: Bytes) -> Ref<HostPool>? {
         let client = registry.client(runtime.identity, host: host, worker: index, now: loop[].now)
-        let pool = pools[].insert { token in HostPool(token: token, client: client) }
+        let pool = pools[].insert { token in
+            HostPool(token: token, client: client, worker: index)
+        }
         guard let pool else { return nil }
         pool[].id = runtime.template.id(in: pool[].host)
         counters.open(.hostClient)
@@ -56,6 +58,7 @@ extension Worker {
             // A proxy may ignore Upgrade (RFC 9110 §7.8); these hosts do not speak what has it.
             exchange[].wantsUpgrade = false
         }
+        if pool[].renewAt <= loop[].now { renewAddresses(pool) }
         if !pool[].record[].health.isClosed, !passesBreaker(exchange, pool) { return }
         if pool[].waiting == pool[].waitingForFresh,
             pool[].record[].inFlight.load(ordering: .relaxed) < exchange[].policy.maxInFlight,
@@ -71,6 +74,9 @@ extension Worker {
         {
             return refuse(
                 exchange, 503, .queueFull, "too many requests wait for this upstream host")
+        }
+        guard registry.reserveWaiter() else {
+            return refuse(exchange, 503, .queueFull, "too many requests wait for upstream hosts")
         }
         wait(exchange, pool)
         dialForWaiters(pool)
@@ -96,12 +102,13 @@ extension Worker {
         if exchange[].wantsUpgrade { pool[].waitingForUpgrade -= 1 }
         if exchange[].freshSince != .zero { pool[].waitingForFresh -= 1 }
         pool[].record[].waiting.wrappingSubtract(1, ordering: .relaxed)
+        registry.releaseWaiter()
         counters.close(.waiter)
         if pool[].waiting == 0 {
             pool[].waiters.removeAll(keepingCapacity: true)
             pool[].record[].starving.bitwiseAnd(~workerBit, ordering: .relaxed)
             stopStarving(pool)
-            resolver[].forget(pool[].token)
+            if pool[].isResolving { resolver[].forget(pool[].token) }
             pool[].isResolving = false
             loop[].timers.cancel(&pool[].redial)
         }

@@ -23,12 +23,8 @@ extension Worker {
         let room = policy.maxInFlight - pool[].record[].inFlight.load(ordering: .relaxed)
         let wanted = min(pool[].waiting, room) - coming
         while pool[].dialling < wanted {
-            let start = pool[].nextAddress
-            pool[].nextAddress = (start + 1) % max(pool[].addresses.count, 1)
-            guard
-                dial(
-                    pool, address: start % pool[].addresses.count,
-                    left: pool[].addresses.count - 1, policy)
+            guard let start = pool[].spread.start(loop[].now),
+                dial(pool, address: start, tried: 0, policy)
             else { break }
             if mayMultiplex { return }
         }
@@ -47,16 +43,10 @@ extension Worker {
 
     /// Whether the host's addresses are known; asks for them if not.
     private func hasAddresses(_ pool: Ref<HostPool>) -> Bool {
-        switch resolver[].resolve(pool[].client.host, waiter: pool[].token) {
+        switch lookUp(pool) {
         case .addresses(let addresses):
             pool[].isResolving = false
-            let port = pool[].client.identity.key.port
-            pool[].addresses = addresses.map { address in
-                var address = address
-                address.port = port
-                return address
-            }
-            pool[].client.setAddresses(pool[].addresses)
+            useAddresses(pool, addresses)
             return !addresses.isEmpty
         case .pending:
             pool[].isResolving = true
@@ -70,6 +60,8 @@ extension Worker {
             case .timedOut:
                 failWaiters(
                     pool, 504, .dnsTimeout, "the upstream host's name was not resolved in time")
+            case .tooManyNames:
+                failWaiters(pool, 503, .nameRate, "too many upstream hosts are asked for first")
             default:
                 failWaiters(pool, 502, .dnsError, "the upstream host's name cannot be resolved")
             }
@@ -80,30 +72,47 @@ extension Worker {
     func namesAnswered(_ token: Token) {
         guard let pool = pools[].resolve(token) else { return }
         pool[].isResolving = false
+        if pool[].isRenewing { renewAddresses(pool) }
         dialForWaiters(pool)
         retireIfUnused(pool)
     }
 
     /// Opens one connection; false when a bound forbids it now.
+    ///
+    /// `tried` has a bit for each address that was dialled on behalf of the same waiters. A spare
+    /// connection takes nobody's place.
     func dial(
-        _ pool: Ref<HostPool>, address index: Int, left: Int, _ policy: ExchangePolicy
+        _ pool: Ref<HostPool>, address index: Int, tried: UInt32, _ policy: ExchangePolicy,
+        isSpare: Bool = false
     ) -> Bool {
-        guard takePlace(pool, policy) else { return false }
-        let address = pool[].addresses[index]
+        guard isSpare ? takeSparePlace(pool, policy) : takePlace(pool, policy) else {
+            return false
+        }
+        let tried = tried | 1 << UInt32(index)
+        let address = pool[].spread.address(index)
         counters.add(.upstreamDials)
         pool[].record[].dials.wrappingAdd(1, ordering: .relaxed)
         do throws(SystemFailure) {
             let descriptor = try Socket.connect(address)
-            try begin(descriptor, pool, address, index: index, left: left, policy)
+            let connection = try begin(descriptor, pool, address, policy, isSpare: isSpare)
+            connection[].addressIndex = index
+            connection[].addressesTried = tried
+            pool[].spread.opened(index)
+            // Connection attempt delay of happy eyeballs (RFC 8305 §5).
+            let hasNext = pool[].spread.next(after: index, tried: tried, loop[].now) != nil
+            let next = hasNext ? loop[].now + .milliseconds(300) : .never
+            loop[].timers.set(
+                &connection[].deadline, connection[].token, at: min(next, connection[].dialUntil))
             return true
         } catch {
             budget[].letGo(pool[].record)
             budget[].release()
             counters.add(.upstreamDialFailures)
+            pool[].spread.dialFailed(index, loop[].now)
+            guard !isSpare else { return false }
             pool[].lastFailure = Self.reason(error.code)
-            if left > 0 {
-                return dial(
-                    pool, address: (index + 1) % pool[].addresses.count, left: left - 1, policy)
+            if let next = pool[].spread.next(after: index, tried: tried, loop[].now) {
+                return dial(pool, address: next, tried: tried, policy)
             }
             hostUnreachable(pool)
             if pool[].dialling == 0 { dialsFailed(pool) }
@@ -112,9 +121,9 @@ extension Worker {
     }
 
     private func begin(
-        _ descriptor: Int32, _ pool: Ref<HostPool>, _ address: SocketAddress, index: Int,
-        left: Int, _ policy: ExchangePolicy
-    ) throws(SystemFailure) {
+        _ descriptor: Int32, _ pool: Ref<HostPool>, _ address: SocketAddress,
+        _ policy: ExchangePolicy, isSpare: Bool
+    ) throws(SystemFailure) -> Ref<UpstreamConnection> {
         let now = loop[].now
         let connection = upstreams[].insert { token in
             UpstreamConnection(
@@ -133,20 +142,16 @@ extension Worker {
             throw error
         }
         counters.open(.upstreamSocket)
-        pool[].dialling += 1
+        connection[].isSpare = isSpare
+        if isSpare { pool[].spares += 1 } else { pool[].dialling += 1 }
         pool[].connections += 1
-        connection[].addressIndex = index
-        connection[].addressesLeft = left
         connection[].history.keepalive = policy.keepalive
         connection[].history.upkeep = policy.upkeep
         connection[].history.retiresAt = retirement(policy.upkeep)
         connection[].handshakeTimeout = policy.handshakeTimeout
         connection[].dialUntil = now + policy.dialTimeout
         connection[].forcesHTTP1 = pool[].waitingForUpgrade > 0
-        // Connection attempt delay of happy eyeballs (RFC 8305 §5).
-        let next = left > 0 ? now + .milliseconds(300) : connection[].dialUntil
-        loop[].timers.set(
-            &connection[].deadline, connection[].token, at: min(next, connection[].dialUntil))
+        return connection
     }
 
     /// What a failed system call means for a request.
@@ -173,19 +178,20 @@ extension Worker {
     func dialFailed(_ connection: Ref<UpstreamConnection>, _ reason: ErrorReason) {
         let pool = connection[].pool
         let index = connection[].addressIndex
-        let left = connection[].addressesLeft
+        let tried = connection[].addressesTried
         let hasStartedNext = connection[].hasStartedNext
         counters.add(.upstreamDialFailures)
+        if index >= 0 { pool[].spread.dialFailed(index, loop[].now) }
+        if connection[].isSpare { return spareFailed(connection) }
         pool[].record[].failures.wrappingAdd(1, ordering: .relaxed)
         pool[].record[].memory.forgetProtocol()
         pool[].lastFailure = reason
         closeUpstream(connection, servesWaiters: false)
-        if left > 0, !hasStartedNext, pool[].waiting > 0 {
-            let policy = waiterPolicy(pool)
-            let next = (index + 1) % max(pool[].addresses.count, 1)
-            if !pool[].addresses.isEmpty, dial(pool, address: next, left: left - 1, policy) {
-                return
-            }
+        if !hasStartedNext, pool[].waiting > 0,
+            let next = pool[].spread.next(after: index, tried: tried, loop[].now),
+            dial(pool, address: next, tried: tried, waiterPolicy(pool))
+        {
+            return
         }
         if !hasStartedNext { hostUnreachable(pool) }
         if pool[].dialling == 0 { dialsFailed(pool) }

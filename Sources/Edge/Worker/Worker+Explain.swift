@@ -57,7 +57,7 @@ extension Worker {
         state.waiting = UseView(used: host?.waiting ?? 0, most: target.policy.maxQueue)
         state.allConnections = UseView(
             used: budget[].count, most: registry.limits.maxConnections)
-        state.name = NameView(resolver[].facts(of: target.host))
+        state.name = NameView(facts(target.identity, target.host))
         state.pools = inquiry.pools
             .filter { $0.client.identity === target.identity }.map(\.view)
         state.outcomes = inquiry.outcomes
@@ -139,7 +139,7 @@ extension Worker {
 
     /// What the name alone decides; nil when its addresses are at hand.
     private func named(_ target: ExplainedTarget) -> Outcome? {
-        let facts = resolver[].facts(of: target.host)
+        let facts = facts(target.identity, target.host)
         switch facts.state {
         case .literal, .fresh, .stale: return nil
         case .expired, .unknown: return .resolve

@@ -100,6 +100,7 @@ extension Worker {
         connection[].phase = .closed
         upstreams[].retire(connection[].token)
         pool[].connections -= 1
+        if connection[].addressIndex >= 0 { pool[].spread.closed(connection[].addressIndex) }
         if !mailboxes[borrower.worker].post(.lent(handover, to: borrower.pool)) {
             discard(handover)
         }
@@ -131,7 +132,9 @@ extension Worker {
             return discard(handover)
         }
         pool[].isBorrowing = false
-        guard pool[].isInTable, !state[].hasToldAll, let connection = insert(handover, pool) else {
+        guard pool[].isInTable, !state[].hasToldAll, mayUse(handover.address, pool),
+            let connection = insert(handover, pool)
+        else {
             discard(handover)
             return serveWaiters(pool)
         }
@@ -172,6 +175,8 @@ extension Worker {
         connection[].isHTTP2 = connection[].session != nil
         connection[].phase = .ready
         pool[].connections += 1
+        connection[].addressIndex = pool[].spread.index(of: handover.address) ?? -1
+        if connection[].addressIndex >= 0 { pool[].spread.opened(connection[].addressIndex) }
         countOpened(connection)
         return connection
     }

@@ -110,7 +110,9 @@ extension Worker {
         let client = HostClient(
             identity: identity, host: Bytes("planted.test"), hasher: registry.hasher,
             isPooled: false)
-        let pool = pools[].insert { token in HostPool(token: token, client: client) }
+        let pool = pools[].insert { token in
+            HostPool(token: token, client: client, worker: index)
+        }
         if let pool { pools[].retire(pool[].token) }
     }
 }

@@ -26,9 +26,11 @@ extension Worker {
     }
 
     /// A dial has come to a connection that can serve.
-    func dialSucceeded(_ pool: Ref<HostPool>) {
-        pool[].dialling -= 1
+    func dialSucceeded(_ upstream: Ref<UpstreamConnection>) {
+        let pool = upstream[].pool
+        countDialled(upstream)
         pool[].redials = 0
         loop[].timers.cancel(&pool[].redial)
+        addressAnswered(upstream)
     }
 }

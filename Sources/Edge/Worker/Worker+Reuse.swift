@@ -26,7 +26,9 @@ extension Worker {
         if !exchange[].wantsUpgrade, let shared = pool[].sharedWithCapacity(since: since) {
             return shared
         }
-        guard let idle = pool[].idleHead else { return nil }
+        // One that was just dialled for somebody who asks for that is on top.
+        let idle = since == .zero ? pool[].idleToUse : pool[].idleHead
+        guard let idle else { return nil }
         if since != .zero, idle[].history.served > 0 || idle[].history.readyAt < since {
             return nil
         }

@@ -37,7 +37,7 @@ extension Worker {
         var alpn: ALPNSet = []
         if pool[].protocols.contains(.http1) { alpn.insert(.http1) }
         if pool[].protocols.contains(.http2), !upstream[].forcesHTTP1 { alpn.insert(.http2) }
-        let name = pool[].client.identity.key.serverName ?? pool[].client.host
+        let name = pool[].client.identity.key.serverName ?? pool[].client.serverName
         let wire = upstream[].transport.wire
         let sessions = pool[].client.sessions
         name.withBytes { name in
@@ -92,11 +92,22 @@ extension Worker {
         }
         upstream[].phase = .ready
         upstream[].history.readyAt = loop[].now
-        dialSucceeded(pool)
+        dialSucceeded(upstream)
         // A dial that was overtaken by another one is of use to the next request.
         putIdle(upstream)
         serveWaiters(pool)
+        // Its address has left the answer meanwhile.
+        if upstream[].isIdle, upstream[].isDraining { return closeUpstream(upstream) }
         if upstream[].isIdle { roomFreed() }
+    }
+
+    /// A dial is over, one way or the other.
+    func countDialled(_ upstream: Ref<UpstreamConnection>) {
+        if upstream[].isSpare {
+            upstream[].pool[].spares -= 1
+        } else {
+            upstream[].pool[].dialling -= 1
+        }
     }
 
     /// The peer's SETTINGS are here: an HTTP/2 connection can take streams, as many as they say.
@@ -106,12 +117,13 @@ extension Worker {
         upstream[].phase = .ready
         upstream[].history.readyAt = loop[].now
         upstream[].idleSince = loop[].now
-        dialSucceeded(pool)
+        dialSucceeded(upstream)
         loop[].timers.clear(&upstream[].deadline)
         armWatch(upstream)
         pool[].addShared(upstream)
         serveWaiters(pool)
-        if upstream[].phase == .ready, upstream[].exchangeCount == 0 { armSharedIdle(upstream) }
+        guard upstream[].phase == .ready, upstream[].exchangeCount == 0 else { return }
+        if upstream[].isDraining { closeUpstream(upstream) } else { armSharedIdle(upstream) }
     }
 
     func upstreamDeadlinePassed(_ upstream: Ref<UpstreamConnection>) {
@@ -124,14 +136,14 @@ extension Worker {
             }
             loop[].timers.set(
                 &upstream[].deadline, upstream[].token, at: upstream[].dialUntil)
-            if !upstream[].hasStartedNext, upstream[].addressesLeft > 0, pool[].waiting > 0,
-                !pool[].addresses.isEmpty, let token = pool[].waiters.first,
-                let exchange = exchanges[].resolve(token)
+            if !upstream[].hasStartedNext, !upstream[].isSpare, pool[].waiting > 0,
+                let token = pool[].waiters.first, let exchange = exchanges[].resolve(token),
+                let next = pool[].spread.next(
+                    after: upstream[].addressIndex, tried: upstream[].addressesTried, loop[].now)
             {
                 upstream[].hasStartedNext = true
                 _ = dial(
-                    pool, address: (upstream[].addressIndex + 1) % pool[].addresses.count,
-                    left: upstream[].addressesLeft - 1, exchange[].policy)
+                    pool, address: next, tried: upstream[].addressesTried, exchange[].policy)
             }
         case .handshaking, .settling:
             counters.timeout(.upstreamHandshake)
@@ -153,8 +165,9 @@ extension Worker {
         if upstream[].phase == .ready {
             if upstream[].isHTTP2 { pool[].removeShared(upstream) }
         } else {
-            pool[].dialling -= 1
+            countDialled(upstream)
         }
+        if upstream[].addressIndex >= 0 { pool[].spread.closed(upstream[].addressIndex) }
         pool[].removeIdle(upstream)
         removeIdle(upstream)
         upstream[].phase = .closed

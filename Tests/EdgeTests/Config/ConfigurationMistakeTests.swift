@@ -94,6 +94,14 @@ private func errors(_ yaml: String) -> [String] {
                 "upstream: {retries: {percent: 101}}",
                 "6:31: percent: expected a whole number from 0 to 100, found '101'"
             ),
+            (
+                "resolver: {first_seen_per_second: -1}",
+                "6:35: first_seen_per_second: expected a whole number from 0 to 1000000, found '-1'"
+            ),
+            (
+                "registry: {max_waiting: 0}",
+                "6:25: max_waiting: expected a whole number from 1 to 1000000, found '0'"
+            ),
             ("resolver: {min_ttl: 10m}", "6:21: min_ttl: 10m is more than max_ttl, 5m"),
             (
                 "trusted_proxies: [10.0.0.1/8]",
@@ -187,7 +195,8 @@ private func errors(_ yaml: String) -> [String] {
             ),
             (
                 "{path: /, upstream: 'ftp://a'}",
-                "3:25: upstream: an upstream starts with 'http://' or 'https://', at character 1"
+                "3:25: upstream: an upstream starts with 'http://' or 'https://', "
+                    + "'srv+' before it or not, at character 1"
             ),
             (
                 "{path: /, upstream: 'http://{id}.a'}",

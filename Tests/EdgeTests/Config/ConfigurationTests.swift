@@ -68,6 +68,8 @@ private let fullConfiguration = """
         #expect(configuration.upstream.maxQueuePerHost == 1024)
         #expect(configuration.registry.maxHosts == 10_000)
         #expect(configuration.registry.maxConnections == 8192)
+        #expect(configuration.registry.maxWaiting == 16_384)
+        #expect(configuration.resolver.firstSeenPerSecond == 500)
         #expect(configuration.registry.hostIdle == .seconds(600))
         #expect(configuration.registry.maxShare == 25)
         #expect(configuration.upstream.health == HealthPolicy())

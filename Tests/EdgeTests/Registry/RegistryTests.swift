@@ -71,6 +71,79 @@ import Testing
         #expect(!registry.adopt(fresh, worker: 0), "it has a place already")
     }
 
+    /// Asks a host once more, at a time.
+    private func ask(_ client: HostClient, at second: Int64) {
+        client.record[].requests.wrappingAdd(1, ordering: .relaxed)
+        client.record[].lastUsed.store(second * 1000, ordering: .relaxed)
+    }
+
+    @Test("exactly the host used longest ago leaves, wherever it stands")
+    func leastRecentlyUsed() {
+        let retired = Retired()
+        let registry = registry(hosts: 400, retired)
+        let known = (0..<400).map { client(registry, "h\($0)", at: Int64($0)) }
+        // All but one are used again, in another order than that of their making.
+        for (index, host) in known.enumerated() where index != 250 {
+            ask(host, at: 1000 + Int64((index * 7) % 400))
+        }
+        var fresh: [HostClient] = []
+        for number in 0..<8 {
+            let new = client(registry, "n\(number)", at: 1030)
+            ask(new, at: 1030)
+            ask(new, at: 1030)
+            // Looking costs at most 128 hosts at a time: who finds none comes again.
+            while !registry.adopt(new, worker: 0) {}
+            fresh.append(new)
+        }
+        let oldest = (0..<400).filter { $0 != 250 }.sorted { ($0 * 7) % 400 < ($1 * 7) % 400 }
+        #expect(
+            retired.hosts.withLock { $0 } == ["h250"] + oldest.prefix(7).map { "h\($0)" })
+    }
+
+    @Test("hosts that came back stay while others were asked only once, for a minute")
+    func proven() {
+        let retired = Retired()
+        let registry = registry(hosts: 4, retired)
+        for number in 0..<4 {
+            let host = client(registry, "hot\(number)", at: Int64(number))
+            for _ in 0..<2 { ask(host, at: Int64(number)) }
+        }
+        for number in 0..<20 {
+            let scanned = client(registry, "scan\(number)", at: 30)
+            ask(scanned, at: 30)
+            #expect(registry.adopt(scanned, worker: 0))
+        }
+        let left = retired.hosts.withLock { $0 }
+        #expect(left == ["hot0"] + (0..<19).map { "scan\($0)" })
+        let late = client(registry, "late", at: 65)
+        ask(late, at: 65)
+        #expect(registry.adopt(late, worker: 0))
+        #expect(retired.hosts.withLock { $0 }.last == "hot1", "unused for more than a minute")
+    }
+
+    @Test("the order of eviction forgets who has left")
+    func forgotten() {
+        let registry = registry(hosts: 100)
+        for second in stride(from: Int64(0), to: 100_000, by: 1000) {
+            for number in 0..<50 { _ = client(registry, "h\(number)", at: second) }
+            registry.expire(now: Instant(nanoseconds: (second + 900) * 1_000_000_000))
+            #expect(registry.count == 0)
+            #expect(registry.standing == 0)
+        }
+    }
+
+    @Test("waiters of the process are bounded")
+    func waiters() {
+        let registry = registry(hosts: 1)
+        var limits = registry.limits
+        limits.maxWaiting = 1
+        registry.setLimits(limits)
+        #expect(registry.reserveWaiter())
+        #expect(!registry.reserveWaiter())
+        registry.releaseWaiter()
+        #expect(registry.reserveWaiter())
+    }
+
     @Test("busy hosts never leave")
     func busyStay() {
         let registry = registry(hosts: 1)
@@ -80,6 +153,18 @@ import Testing
         #expect(!fresh.isPooled)
         #expect(!registry.adopt(fresh, worker: 0))
         #expect(client(registry, "busy") === busy)
+    }
+
+    @Test("busy hosts do not hide the idle one")
+    func busyBesideIdle() {
+        let retired = Retired()
+        let registry = registry(hosts: 3, retired)
+        for name in ["busy", "too"] {
+            client(registry, name, at: 1).record[].inFlight.wrappingAdd(1, ordering: .relaxed)
+        }
+        _ = client(registry, "idle", at: 5)
+        #expect(registry.adopt(client(registry, "new", at: 9), worker: 0))
+        #expect(retired.hosts.withLock { $0 } == ["idle"])
     }
 
     @Test("hosts without traffic and connections are forgotten")

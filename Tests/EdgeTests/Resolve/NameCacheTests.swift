@@ -9,10 +9,11 @@ import Testing
     private let start = Instant(nanoseconds: 1_000_000_000_000)
 
     private func make(
-        maxNames: Int = 100, notified: Counter = Counter()
+        maxNames: Int = 100, firstSeen: Int = 0, notified: Counter = Counter()
     ) -> NameCache {
         var settings = ResolverSettings()
         settings.maxNames = maxNames
+        settings.firstSeenPerSecond = firstSeen
         return NameCache(settings, workers: 3) { notified.add($0) }
     }
 
@@ -45,6 +46,41 @@ import Testing
         #expect(cache.takeFinished(worker: 1) == [])
         #expect(look(cache, worker: 1) == .lookup(.addresses([Self.address])))
         #expect(look(cache, "b", worker: 1) == .lookup(.failed(.notFound)))
+    }
+
+    @Test("holds back names of which nothing is known, in their order, and no others")
+    func firstSeen() {
+        let cache = make(firstSeen: 2)
+        #expect(look(cache, "known") == .ask)
+        cache.settle("known", .addresses([Self.address], ttl: .seconds(5)), now: start)
+        #expect(look(cache, "gone") == .ask)
+        cache.settle("gone", .failed(.notFound), now: start)
+        for number in 3...11 { #expect(look(cache, "n\(number)", worker: number % 3) == .ask) }
+        for (number, at) in [(12, 500), (13, 1000), (14, 1500)] as [(Int, Int64)] {
+            let turn = look(cache, "n\(number)", worker: number % 3)
+            #expect(turn == .askLater(start + .milliseconds(at)))
+        }
+        #expect(look(cache, "n14", worker: 2) == .lookup(.pending))
+        let count = cache.count
+        #expect(look(cache, "n15") == .lookup(.failed(.tooManyNames)))
+        #expect(cache.count == count, "who is refused takes no place")
+        #expect(look(cache, "gone") == .lookup(.failed(.notFound)))
+        #expect(look(cache, "known") == .lookup(.addresses([Self.address])))
+        let host = cache.look(up: "host", worker: 0, now: start, mayAsk: true, isKnown: true)
+        #expect(host == .ask, "a host that has answered before")
+        #expect(look(cache, "n15", after: .milliseconds(1)) == .askLater(start + .seconds(2)))
+    }
+
+    @Test("asks for an expired answer at once, for an expired verdict in its turn")
+    func expiredTurns() {
+        let cache = make(firstSeen: 1)
+        #expect(look(cache, "known") == .ask)
+        cache.settle("known", .addresses([Self.address], ttl: .seconds(1)), now: start)
+        #expect(look(cache, "gone") == .ask)
+        cache.settle("gone", .failed(.notFound), now: start)
+        for number in 0..<30 { _ = look(cache, "n\(number)", after: .seconds(6)) }
+        #expect(look(cache, "gone", after: .seconds(6)) == .lookup(.failed(.tooManyNames)))
+        #expect(look(cache, "known", after: .seconds(6)) == .ask)
     }
 
     @Test("clamps times to live, and no answer expires at once")
@@ -155,7 +191,7 @@ import Testing
             now.nanoseconds += Int64(random.next() % 500_000_000)
             let key = "n\(random.next() % 40)"
             switch look(cache, key, worker: Int(random.next() % 3), after: now) {
-            case .ask, .serveAndAsk:
+            case .ask, .askLater, .serveAndAsk:
                 #expect(!asked.contains(key))
                 asked.append(key)
             case .lookup: break

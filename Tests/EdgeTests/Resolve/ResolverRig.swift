@@ -83,13 +83,13 @@ final class ResolverRig {
     }
 
     /// Asks until there is an answer.
-    func answer(_ name: String) -> NameLookup {
+    func answer(_ name: String, isService: Bool = false) -> NameLookup {
         let waiter = Self.waiter(1_000_000)
-        var lookup = resolver[].resolve(name, waiter: waiter)
+        var lookup = resolver[].resolve(name, isService: isService, waiter: waiter)
         let done = Self.run([self]) {
             guard told.contains(waiter) else { return lookup != .pending }
             told.removeAll { $0 == waiter }
-            lookup = resolver[].resolve(name, waiter: waiter)
+            lookup = resolver[].resolve(name, isService: isService, waiter: waiter)
             return lookup != .pending
         }
         #expect(done, "\(name) was not answered")
@@ -115,5 +115,5 @@ final class ResolverRig {
 }
 
 func addresses(_ texts: String...) -> NameLookup {
-    .addresses(texts.compactMap { SocketAddress(numeric: $0, port: 0) })
+    .addresses(ResolvedAddresses(texts.compactMap { SocketAddress(numeric: $0, port: 0) }))
 }

@@ -153,7 +153,7 @@ import Testing
             Issue.record("no addresses over TCP")
             return
         }
-        #expect(found.count == Limits.addressesPerName)
+        #expect(found.list.count == Limits.addressesPerName)
         rigs[0].finish()
         server.stop()
     }
@@ -174,7 +174,7 @@ import Testing
                     Issue.record("\(name) is not known")
                     continue
                 }
-                #expect(found.contains(loopback))
+                #expect(found.list.contains(loopback))
             }
             let label = String(repeating: "a", count: 64)
             for name in [

@@ -8,6 +8,7 @@ import Synchronization
 /// What the server says about a name.
 enum Script: Sendable {
     case records(v4: [String] = [], v6: [String] = [], ttl: UInt32 = 60)
+    case services([ServiceRecord], ttl: UInt32 = 60)
     case alias(String, ttl: UInt32, v4: String)
     /// An A record count that only fits TCP: truncated over UDP.
     case truncated(v4: [String])
@@ -165,6 +166,15 @@ final class ScriptedDNS: Sendable {
         case .records(let v4, let v6, let ttl):
             let addresses = type == Self.v4 ? v4 : type == Self.v6 ? v6 : []
             return message(0, addresses.map { Self.record([0xC0, 12], type, ttl, Self.bytes($0)) })
+        case .services(let services, let ttl):
+            guard type == 33 else { return message(0) }
+            return message(
+                0,
+                services.map { service in
+                    let numbers = [service.priority, service.weight, service.port]
+                    let data = numbers.flatMap { [UInt8($0 >> 8), UInt8($0 & 255)] }
+                    return Self.record([0xC0, 12], type, ttl, data + Self.wire(service.target))
+                })
         case .alias(let target, let ttl, let v4):
             let wire = Self.wire(target)
             let alias = Self.record([0xC0, 12], 5, ttl, wire)

@@ -40,6 +40,21 @@ import Testing
         #expect(try UpstreamTemplate(url).reaches(host) == isReached)
     }
 
+    @Test("a final dot and a service are noted, and written again")
+    func kinds() throws {
+        let absolute = try UpstreamTemplate("http://id-{id}.apps.:81")
+        #expect(absolute.isAbsolute && !absolute.isService)
+        #expect(expand(absolute, "4") == "id-4.apps")
+        #expect(absolute.description == "http://id-{id}.apps.:81")
+        #expect(try !UpstreamTemplate("http://id-{id}.apps").isAbsolute)
+        #expect(try !UpstreamTemplate("http://127.0.0.1.").isAbsolute)
+        let service = try UpstreamTemplate("srv+https://_h2._tcp.id-{id}.apps.")
+        #expect(service.isService && service.isAbsolute)
+        #expect(service.scheme == .https && service.port == 0)
+        #expect(expand(service, "4") == "_h2._tcp.id-4.apps")
+        #expect(service.description == "srv+https://_h2._tcp.id-{id}.apps.")
+    }
+
     @Test("bounds the id by label and name")
     func bounds() throws {
         let label = try UpstreamTemplate("http://id-{id}.apps")
@@ -55,8 +70,15 @@ import Testing
     @Test(
         "is refused with the place of the mistake",
         arguments: [
-            ("", 0, "an upstream starts with 'http://' or 'https://'"),
-            ("ftp://x", 0, "an upstream starts with 'http://' or 'https://'"),
+            ("", 0, "an upstream starts with 'http://' or 'https://', 'srv+' before it or not"),
+            (
+                "ftp://x", 0,
+                "an upstream starts with 'http://' or 'https://', 'srv+' before it or not"
+            ),
+            ("srv+http://_http._tcp.a:80", 23, "a service's records say its ports"),
+            ("srv+http://127.0.0.1", 11, "a service has a name, not an address"),
+            ("srv+https://[::1]", 12, "a service has a name, not an address"),
+            ("srv+http://a.b..", 11, "a label of the host is empty"),
             ("unix:/x", 0, "unix sockets are not supported as upstreams"),
             ("http://", 7, "the host is missing"), ("http://:80", 7, "the host is missing"),
             ("http://a..b", 7, "a label of the host is empty"),
@@ -90,7 +112,8 @@ import Testing
     func random(seed: UInt64) {
         var random = SeededGenerator(seed: seed)
         let parts = [
-            "http://", "https://", "{id}", ".", "-", "a", "7", ":", "80", "/", "[", "]", "::", "@",
+            "http://", "https://", "srv+", "_", "{id}", ".", "-", "a", "7", ":", "80", "/", "[",
+            "]", "::", "@",
             "é",
         ]
         for _ in 0..<500 {
