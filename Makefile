@@ -37,8 +37,9 @@ test-e2e: install build ## Run the end-to-end tests against the release binary
 test-sanitized: install ## Run the unit tests and a part of the others under both sanitizers
 	Scripts/test-sanitized $(ARGUMENTS)
 
-soak: install build ## A million mixed requests over 10 000 ids, then exact zero in every row (minutes)
+soak: install build ## A million mixed requests over 10 000 ids, and a scan of a million ids (minutes)
 	EDGE_SOAK_REQUESTS=1000000 EDGE_SOAK_IDS=10000 $(PYTEST) Tests/EndToEnd/test_soak.py -s $(ARGUMENTS)
+	EDGE_SCAN_IDS=1000000 $(PYTEST) Tests/EndToEnd/test_id_scan.py -s $(ARGUMENTS)
 
 lint: ## Check the format of every Swift file
 	swift format lint --strict --parallel --recursive Package.swift Sources Tests Fuzz

@@ -4,8 +4,8 @@ import socket
 import struct
 import threading
 
-A, NS, CNAME, AAAA = 1, 2, 5, 28
-TYPES = {A: "A", AAAA: "AAAA"}
+A, NS, CNAME, AAAA, SRV = 1, 2, 5, 28, 33
+TYPES = {A: "A", AAAA: "AAAA", SRV: "SRV"}
 NO_ERROR, FORMAT_ERROR, SERVER_FAILURE, NAME_ERROR, REFUSED = 0, 1, 2, 3, 5
 
 
@@ -18,6 +18,12 @@ def address(text, ttl=60, name=b"\xc0\x0c"):
     """An A or AAAA record; `name` stands before it, by default a pointer to the question's."""
     raw = socket.inet_pton(socket.AF_INET6 if ":" in text else socket.AF_INET, text)
     return record(AAAA if ":" in text else A, raw, ttl, name)
+
+
+def service(target, port, priority=0, weight=0, ttl=60):
+    """An SRV record (RFC 2782) of the name that was asked for; `.` is no target."""
+    name = b"\0" if target == "." else encoded(target)
+    return record(SRV, struct.pack(">HHH", priority, weight, port) + name, ttl)
 
 
 def record(kind, data, ttl=60, name=b"\xc0\x0c"):
@@ -54,6 +60,31 @@ class Query:
         """The addresses of the kind that was asked for; none: no data."""
         return self.reply(*[address(text, ttl) for text in texts
                             if (":" in text) == (self.kind == AAAA)])
+
+
+class Zone:
+    """A script: names with their addresses or services; no others exist.
+
+    A value is an address, a list of them, a list of (target, port, priority, weight), or a
+    function of the query. `failing` makes every answer a server's failure.
+    """
+
+    def __init__(self, names, ttl=60):
+        self.names, self.ttl, self.failing = dict(names), ttl, False
+
+    def __call__(self, query):
+        if self.failing:
+            return query.reply(code=SERVER_FAILURE)
+        found = self.names.get(query.name)
+        if found is None:
+            return query.reply(code=NAME_ERROR)
+        if callable(found):
+            return found(query)
+        found = [found] if isinstance(found, str) else found
+        if found and isinstance(found[0], tuple):
+            return query.reply(*[service(*one, ttl=self.ttl) for one in found]
+                               if query.kind == SRV else [])
+        return query.addresses(*found, ttl=self.ttl)
 
 
 class ScriptedDNS:
