@@ -59,7 +59,8 @@ struct HostPool: ~Copyable {
     /// Exchanges since the last look for an address without a connection.
     var sinceSpare = 0
     var lookedForSpare = Instant.zero
-    /// Dials for no waiter, but for an address without a connection.
+    /// Dials whose waiters have another one under way, and those that have none.
+    var overtaken = 0
     var spares = 0
     var idleHead: Ref<UpstreamConnection>?
     /// Connections at rest, of either version.
@@ -110,6 +111,18 @@ struct HostPool: ~Copyable {
         }
         return protocols.contains(.h2c)
     }
+
+    /// Counts a dial that begins (1) or is over (-1).
+    mutating func countDial(_ purpose: DialPurpose, _ change: Int) {
+        switch purpose {
+        case .waiters: dialling += change
+        case .overtaken: overtaken += change
+        case .spare: spares += change
+        }
+    }
+
+    /// Dials that waiters may be served by, in the end.
+    var dialsForWaiters: Int { dialling + overtaken }
 
     // MARK: idle HTTP/1 connections, last in first out
 

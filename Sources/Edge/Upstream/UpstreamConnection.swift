@@ -45,6 +45,15 @@ struct UpstreamHistory: BitwiseCopyable {
     var pingedAt = Instant.zero
 }
 
+/// For whom a connection is dialled.
+enum DialPurpose: UInt8 {
+    case waiters
+    /// For those for whom the next address is dialled beside it meanwhile.
+    case overtaken
+    /// For nobody, so that its address has a connection.
+    case spare
+}
+
 /// State of one upstream connection; lives in its worker's slab.
 ///
 ///     dialling ─► handshaking (https) ─► settling (h2) ─► ready ─► closed
@@ -103,9 +112,7 @@ struct UpstreamConnection: ~Copyable {
     var addressIndex = 0
     /// Bit per address that the wave has tried.
     var addressesTried: UInt32 = 0
-    /// Dialled for nobody, so that its address has a connection.
-    var isSpare = false
-    var hasStartedNext = false
+    var purpose = DialPurpose.waiters
 
     // Lists: idle connections of the pool, idle connections of the worker, HTTP/2 of the pool.
     var nextIdle: Ref<UpstreamConnection>?

@@ -28,7 +28,7 @@ extension Worker {
             else { break }
             if mayMultiplex { return }
         }
-        let isStuck = pool[].dialling == 0 && !pool[].redial.isSet
+        let isStuck = pool[].dialsForWaiters == 0 && !pool[].redial.isSet
         if isStuck, pool[].waitingForFresh > 0 { settleForAny(pool) }
     }
 
@@ -83,8 +83,9 @@ extension Worker {
     /// connection takes nobody's place.
     func dial(
         _ pool: Ref<HostPool>, address index: Int, tried: UInt32, _ policy: ExchangePolicy,
-        isSpare: Bool = false
+        for purpose: DialPurpose = .waiters
     ) -> Bool {
+        let isSpare = purpose == .spare
         guard isSpare ? takeSparePlace(pool, policy) : takePlace(pool, policy) else {
             return false
         }
@@ -94,7 +95,7 @@ extension Worker {
         pool[].record[].dials.wrappingAdd(1, ordering: .relaxed)
         do throws(SystemFailure) {
             let descriptor = try Socket.connect(address)
-            let connection = try begin(descriptor, pool, address, policy, isSpare: isSpare)
+            let connection = try begin(descriptor, pool, address, policy, purpose)
             connection[].addressIndex = index
             connection[].addressesTried = tried
             pool[].spread.opened(index)
@@ -115,14 +116,14 @@ extension Worker {
                 return dial(pool, address: next, tried: tried, policy)
             }
             hostUnreachable(pool)
-            if pool[].dialling == 0 { dialsFailed(pool) }
+            if pool[].dialsForWaiters == 0 { dialsFailed(pool) }
             return false
         }
     }
 
     private func begin(
         _ descriptor: Int32, _ pool: Ref<HostPool>, _ address: SocketAddress,
-        _ policy: ExchangePolicy, isSpare: Bool
+        _ policy: ExchangePolicy, _ purpose: DialPurpose
     ) throws(SystemFailure) -> Ref<UpstreamConnection> {
         let now = loop[].now
         let connection = upstreams[].insert { token in
@@ -142,8 +143,8 @@ extension Worker {
             throw error
         }
         counters.open(.upstreamSocket)
-        connection[].isSpare = isSpare
-        if isSpare { pool[].spares += 1 } else { pool[].dialling += 1 }
+        connection[].purpose = purpose
+        pool[].countDial(purpose, 1)
         pool[].connections += 1
         connection[].history.keepalive = policy.keepalive
         connection[].history.upkeep = policy.upkeep
@@ -179,22 +180,22 @@ extension Worker {
         let pool = connection[].pool
         let index = connection[].addressIndex
         let tried = connection[].addressesTried
-        let hasStartedNext = connection[].hasStartedNext
+        let isOvertaken = connection[].purpose == .overtaken
         counters.add(.upstreamDialFailures)
         if index >= 0 { pool[].spread.dialFailed(index, loop[].now) }
-        if connection[].isSpare { return spareFailed(connection) }
+        if connection[].purpose == .spare { return spareFailed(connection) }
         pool[].record[].failures.wrappingAdd(1, ordering: .relaxed)
         pool[].record[].memory.forgetProtocol()
         pool[].lastFailure = reason
         closeUpstream(connection, servesWaiters: false)
-        if !hasStartedNext, pool[].waiting > 0,
+        if !isOvertaken, pool[].waiting > 0,
             let next = pool[].spread.next(after: index, tried: tried, loop[].now),
             dial(pool, address: next, tried: tried, waiterPolicy(pool))
         {
             return
         }
-        if !hasStartedNext { hostUnreachable(pool) }
-        if pool[].dialling == 0 { dialsFailed(pool) }
+        if !isOvertaken { hostUnreachable(pool) }
+        if pool[].dialsForWaiters == 0 { dialsFailed(pool) }
         retireIfUnused(pool)
     }
 

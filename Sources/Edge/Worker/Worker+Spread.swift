@@ -81,12 +81,12 @@ extension Worker {
         pool[].sinceSpare = 0
         let took = loop[].now - pool[].lookedForSpare
         pool[].lookedForSpare = loop[].now
-        guard took < Limits.spareWithin, pool[].dialling + pool[].spares == 0,
+        guard took < Limits.spareWithin, pool[].dialsForWaiters + pool[].spares == 0,
             pool[].isInTable, !state[].isDraining,
             !pool[].record[].isRetired.load(ordering: .relaxed),
             let index = pool[].spread.unconnected(loop[].now)
         else { return }
-        _ = dial(pool, address: index, tried: .max, policy, isSpare: true)
+        _ = dial(pool, address: index, tried: .max, policy, for: .spare)
     }
 
     /// A connection is ready: its address is good, and if it is a first choice, others have served

@@ -103,11 +103,7 @@ extension Worker {
 
     /// A dial is over, one way or the other.
     func countDialled(_ upstream: Ref<UpstreamConnection>) {
-        if upstream[].isSpare {
-            upstream[].pool[].spares -= 1
-        } else {
-            upstream[].pool[].dialling -= 1
-        }
+        upstream[].pool[].countDial(upstream[].purpose, -1)
     }
 
     /// The peer's SETTINGS are here: an HTTP/2 connection can take streams, as many as they say.
@@ -136,12 +132,14 @@ extension Worker {
             }
             loop[].timers.set(
                 &upstream[].deadline, upstream[].token, at: upstream[].dialUntil)
-            if !upstream[].hasStartedNext, !upstream[].isSpare, pool[].waiting > 0,
+            if upstream[].purpose == .waiters, pool[].waiting > 0,
                 let token = pool[].waiters.first, let exchange = exchanges[].resolve(token),
                 let next = pool[].spread.next(
                     after: upstream[].addressIndex, tried: upstream[].addressesTried, loop[].now)
             {
-                upstream[].hasStartedNext = true
+                countDialled(upstream)
+                upstream[].purpose = .overtaken
+                pool[].countDial(.overtaken, 1)
                 _ = dial(
                     pool, address: next, tried: upstream[].addressesTried, exchange[].policy)
             }
