@@ -19,10 +19,10 @@ from edge.servers import Nginx
 SCANNED = int(os.environ.get("EDGE_SCAN_IDS", 100_000))
 HOT = 1000
 HOSTS = 1200
-RATE = 50
-# More than wait for their turn at most (two seconds' worth): the others are refused at once.
+RATE = 40
+# Each has more under way than may wait for their turn, two seconds' worth: it is never held back.
 SCANNERS = 2
-STREAMS = 100
+STREAMS = 120
 # Clients of ids in use, one request at a time each, and how many in one go.
 CLIENTS, REQUESTS = 4, 2000
 MEBIBYTE = 1 << 20
