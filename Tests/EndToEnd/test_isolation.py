@@ -197,7 +197,7 @@ def test_the_others_do_not_notice(edges, configuration, upstream_with, keep, tmp
     for turn in range(ROUNDS):
         calm.append(measure(edge, tmp_path, f"calm-{turn}"))
         with DISTURBANCES[kind](edge):
-            until(lambda: at_rest(edge, BAD)["waiting"] >= QUEUE, 10, "A's queue is full")
+            until(lambda: at_rest(edge, BAD)["waiting"] >= QUEUE, 30, "A's queue is full")
             before, began = edge.cpu(), time.monotonic()
             disturbed.append(measure(edge, tmp_path, f"{kind}-{turn}"))
             used.append((edge.cpu() - before) / (time.monotonic() - began))
