@@ -2,8 +2,6 @@
 
 import os
 import random
-import socket
-import subprocess
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -11,8 +9,8 @@ import pytest
 
 from edge.clients import h2load
 from edge.load import SteadyLoad
-from edge.process import PROJECT
-from edge.waiting import reserve_port, until
+from edge.servers import Origin
+from edge.waiting import until
 
 SPOKEN = [("http", ["1.1"]), ("http", ["h2c"]), ("https", ["1.1"]), ("https", ["2"])]
 
@@ -98,33 +96,12 @@ def test_handing_over_while_hosts_are_evicted(edge_for, upstream):
           edge.ledger()["upstream_socket"]["live"], 5)
 
 
-class Origin:
-    """The benchmarks' upstream, in C: ten thousand connections cost it next to nothing."""
-
-    def __init__(self, folder):
-        binary = folder / "origin"
-        subprocess.run(["cc", "-O2", "-o", str(binary), str(PROJECT / "Benchmarks/origin.c")],
-                       check=True)
-        self.port = reserve_port()
-        self.process = subprocess.Popen([str(binary), str(self.port), "128"])
-        until(self.accepts, 10, "the origin accepts")
-
-    def accepts(self):
-        assert self.process.poll() is None, "the origin has ended"
-        with socket.socket() as probe:
-            return probe.connect_ex(("127.0.0.1", self.port)) == 0
-
-    def close(self):
-        self.process.terminate()
-        self.process.wait(10)
-
-
 @pytest.mark.parametrize("versions", [["1.1"], ["h2c"]])
 def test_ids_asked_once_a_second_hold_little_more_than_one_connection(
         edge_for, keep, tmp_path, versions):
     """Ids in random order from clients in all of four workers; EDGE_SHARING_IDS=10000 for more."""
     ids = int(os.environ.get("EDGE_SHARING_IDS", 500))
-    origin = keep(Origin(tmp_path))
+    origin = keep(Origin(tmp_path / "origin"))
     edge = edge_for(origin, {
         "workers": 4, "access_log": {"path": "off"},
         "registry": {"max_hosts": 2 * ids, "max_connections": 4 * ids}},

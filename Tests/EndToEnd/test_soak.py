@@ -5,16 +5,14 @@
 
 import os
 import random
-import shutil
-import subprocess
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from edge.clients import Truncated, h2load
-from edge.process import PROJECT, steady
-from edge.servers import Server, refused_port
+from edge.process import steady
+from edge.servers import Origin, refused_port
 from edge.waiting import until
 
 REQUESTS = int(os.environ.get("EDGE_SOAK_REQUESTS", 40_000))
@@ -27,22 +25,6 @@ MOST_GROWTH = 24 << 20
 # Of the connection that asks for the ledger, which is in no other row.
 ASKING = {"timer": 1}
 BROKEN = ["reset-head", "close-head", "truncate", "reset-body", "500"]
-
-
-class Origin(Server):
-    """The upstream of the benchmarks: HTTP/1.1 and h2c, one fixed answer."""
-
-    def __init__(self, folder):
-        folder.mkdir()
-        compiler = next(filter(None, map(shutil.which, ("cc", "clang", "gcc"))), None)
-        assert compiler, "no C compiler: cc, clang or gcc is needed"
-        self.program = str(folder / "origin")
-        source = PROJECT / "Benchmarks" / "origin.c"
-        subprocess.run([compiler, "-O2", "-o", self.program, str(source)], check=True)
-        super().__init__(folder)
-
-    def command(self):
-        return [self.program, str(self.port), "512"]
 
 
 async def internal_error(request, reply):

@@ -37,19 +37,6 @@ import Testing
         }
     }
 
-    /// A generator whose numbers are the same in every run.
-    private struct Steps: RandomNumberGenerator {
-        var state: UInt64
-
-        mutating func next() -> UInt64 {
-            state &+= 0x9E37_79B9_7F4A_7C15
-            var value = state
-            value = (value ^ (value >> 30)) &* 0xBF58_476D_1CE4_E5B9
-            value = (value ^ (value >> 27)) &* 0x94D0_49BB_1331_11EB
-            return value ^ (value >> 31)
-        }
-    }
-
     private func expectBounds(_ sketch: borrowing HeavyHitters, _ exact: [String: UInt64]) {
         let total = exact.values.reduce(0, &+)
         let bound = total / UInt64(HeavyHitters.capacity)
@@ -76,7 +63,7 @@ import Testing
         arguments: [(0.5, UInt64(1)), (1.0, 2), (1.5, 3), (0.0, 4)])
     func zipf(_ exponent: Double, _ seed: UInt64) {
         let ids = Zipf(10_000, exponent: exponent)
-        var random = Steps(state: seed)
+        var random = SplitMix(state: seed)
         var sketch = HeavyHitters(seed: seed)
         var exact: [String: UInt64] = [:]
         for _ in 0..<40_000 {
@@ -90,7 +77,7 @@ import Testing
     @Test("the bounds hold for weights in any order, large ones last")
     func weights() {
         let ids = Zipf(5_000, exponent: 1)
-        var random = Steps(state: 9)
+        var random = SplitMix(state: 9)
         var sketch = HeavyHitters(seed: 3)
         var exact: [String: UInt64] = [:]
         for step in 0..<30_000 {

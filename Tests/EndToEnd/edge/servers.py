@@ -71,6 +71,22 @@ class Server:
         assert self._start(), self.log()[-2000:]
 
 
+class Origin(Server):
+    """The upstream of the benchmarks, in C: HTTP/1.1 and h2c, one fixed answer."""
+
+    def __init__(self, folder):
+        folder.mkdir()
+        compiler = next(filter(None, map(shutil.which, ("cc", "clang", "gcc"))), None)
+        assert compiler, "no C compiler: cc, clang or gcc is needed"
+        self.program = str(folder / "origin")
+        source = Path(__file__).resolve().parents[3] / "Benchmarks" / "origin.c"
+        subprocess.run([compiler, "-O2", "-o", self.program, str(source)], check=True)
+        super().__init__(folder)
+
+    def command(self):
+        return [self.program, str(self.port), "512"]
+
+
 class Resolver(Server):
     """dnsmasq: `id-N.apps.test` is 127.0.0.(N+1) for N up to 60, `*.wild.test` is 127.0.0.1.
 
