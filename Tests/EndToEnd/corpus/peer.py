@@ -93,8 +93,12 @@ def client(edge):
 
 
 def start(edges, configuration, recorder, changes=None):
-    """A proxy on a plain listener: `/api` over HTTP/1.1, `/h2c` over h2c, to one recorder."""
+    """A proxy on a plain listener: `/api` over HTTP/1.1, `/h2c` over h2c, to one recorder.
+
+    Without breaker: most answers of that host are failures.
+    """
     made = configuration(recorder, {"listeners": [{"address": "127.0.0.1:0"}], "workers": 1,
+                                    "upstream": {"health": {"enabled": False}},
                                     **(changes or {})}, versions=["1.1"])
     made["routes"].append({**made["routes"][0], "path": "/h2c", "versions": ["h2c"]})
     return edges(made)
