@@ -48,8 +48,9 @@ final class HostClient: Sendable {
     /// What TLS sends and verifies: the host, of a service without the labels that name its kind
     /// (RFC 6125 §6.5: the name that was asked for, not the one that DNS answers with).
     let serverName: String
-    /// False for one that began outside the registry's table, because that was full.
-    let isPooled: Bool
+    /// False for one outside the registry's table, because that was full, until it is adopted.
+    var isPooled: Bool { isInRegistry.load(ordering: .relaxed) }
+    private let isInRegistry: Atomic<Bool>
     /// Of what is dialled for this client.
     let key: ConnectionKey
     let sessions = TLSClientSessions()
@@ -67,7 +68,7 @@ final class HostClient: Sendable {
         self.identity = identity
         key = ConnectionKey(identity: identity.number, host: hasher.hash(host))
         self.host = host.string
-        self.isPooled = isPooled
+        isInRegistry = Atomic(isPooled)
         unsafe recordPointer = .allocate(HostRecord())
         let port = Array((identity.key.isService ? "" : ":\(identity.key.port)").utf8)
         let isV6 = host.firstIndex(of: UInt8(ascii: ":")) != nil
@@ -99,6 +100,9 @@ final class HostClient: Sendable {
         }
         return start < host.count ? start : 0
     }
+
+    /// The registry has found a place for it after all: so do the workers' tables from now on.
+    func adopt() { isInRegistry.store(true, ordering: .relaxed) }
 
     var record: Ref<HostRecord> { unsafe recordPointer }
     /// Valid as long as this client.

@@ -179,6 +179,7 @@ final class Registry: Sendable {
                 guard retired != nil else { return false }
             }
             client.record[].workers.store(1 << UInt64(worker & 63), ordering: .relaxed)
+            client.adopt()
             Self.insert(client, key, into: &table)
             return true
         }

@@ -68,6 +68,7 @@ import Testing
         #expect(registry.adopt(fresh, worker: 0))
         #expect(retired.hosts.withLock { $0 } == ["old"])
         #expect(client(registry, "new", at: 4) === fresh)
+        #expect(fresh.isPooled, "to every worker that asks for it from now on")
         #expect(!registry.adopt(fresh, worker: 0), "it has a place already")
     }
 

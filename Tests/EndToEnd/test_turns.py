@@ -1,0 +1,61 @@
+"""Bounds that workers share: whoever waits in one worker hears of what ends in another."""
+
+import asyncio
+import threading
+
+from edge.waiting import until
+
+
+class Client:
+    """Asks for the same path again and again over one connection, in a thread of its own."""
+
+    def __init__(self, edge, path):
+        self.http, self.path = edge.http1(), path
+        self.statuses = []
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def _run(self):
+        while not self._stop.is_set():
+            self.statuses.append(self.http.get(self.path).status)
+
+    def stop(self):
+        self._stop.set()
+
+    def close(self):
+        self.stop()
+        self._thread.join(30)
+        self.http.close()
+
+
+def answers(seconds, fields=()):
+    async def answer(request, reply):
+        await asyncio.sleep(seconds)
+        await reply.head(200, fields, length=2)
+        await reply.data(b"ok")
+    return answer
+
+
+def all_served(clients, count):
+    """Every client gets so many answers, each within the time that it may wait; stops them."""
+    until(lambda: all(len(client.statuses) >= count for client in clients), 60,
+          lambda: f"{count} answers each: {[client.statuses for client in clients]}", every=0.05)
+    for client in clients:
+        client.stop()
+    assert {status for client in clients for status in client.statuses} == {200}
+
+
+def test_a_host_that_got_its_place_late_is_shared_by_all_workers(edge_for, upstream, keep):
+    """It began outside of a full registry, and was adopted when it had answered."""
+    edge = edge_for(upstream, {"workers": 4, "registry": {"max_hosts": 1}})
+    for id in (1, 2):
+        assert edge.curl(f"/api/hello?id={id}").status == 200
+    assert [host["host"] for host in edge.registry()["hosts"]] == ["id-2.apps.test"]
+    assert edge.registry()["totals"]["unpooled"] == 1
+    clients = [keep(edge.http1()) for _ in range(12)]
+    for _ in range(10):
+        assert [client.get("/api/hello?id=2").status for client in clients] == [200] * 12
+    # A connection for each worker at most, not one for each request.
+    mine = [c for c in upstream.connections if c.local[0] == "127.0.0.3"]
+    assert len(mine) <= 4, len(mine)
