@@ -59,3 +59,21 @@ def test_a_host_that_got_its_place_late_is_shared_by_all_workers(edge_for, upstr
     # A connection for each worker at most, not one for each request.
     mine = [c for c in upstream.connections if c.local[0] == "127.0.0.3"]
     assert len(mine) <= 4, len(mine)
+
+
+def test_a_retry_has_the_place_of_the_connection_that_was_lost(edge_for, upstream):
+    """Of a host that takes one connection, and that the full registry has no place for."""
+    async def at_second(request, reply):
+        first = not any(seen.target == request.target for seen in upstream.requests
+                        if seen is not request)
+        await (reply.close() if first else reply.head(204))
+    upstream.script["/api/twice"] = at_second
+    edge = edge_for(upstream, {
+        "workers": 1, "registry": {"max_hosts": 1},
+        "upstream": {"max_connections_per_host": 1, "queue_timeout": "3s"}}, versions=["h2c"])
+    with edge.http2() as client:
+        busy = client.start(path="/api/delay?id=1&ms=2000")
+        until(lambda: upstream.requests)
+        assert client.get("/api/twice?id=2").status == 204
+        assert client.finish(busy).status == 200
+    assert edge.metric("edge_timeouts_total", kind="queue") == 0

@@ -176,6 +176,7 @@ extension Worker {
         // Closing its connections comes back here.
         pool[].isEnding = true
         defer { pool[].isEnding = false }
+        let before = pool[].connections
         while let idle = pool[].idleHead { closeUpstream(idle, servesWaiters: false) }
         var shared = pool[].sharedHead
         while let connection = shared {
@@ -188,6 +189,8 @@ extension Worker {
             table[].remove(pool)
             pool[].isInTable = false
         }
+        // Waiters may have lacked what was closed, and whoever lost it finds it closed.
+        if pool[].connections < before { dialForWaiters(pool) }
         guard pool[].isUnused else { return }
         pool[].hasEnded = true
         resolver[].forget(pool[].token)
