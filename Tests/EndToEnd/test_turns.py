@@ -46,6 +46,15 @@ def all_served(clients, count):
     assert {status for client in clients for status in client.statuses} == {200}
 
 
+def test_a_place_in_flight_goes_to_the_worker_whose_clients_wait(edge_for, upstream, keep):
+    upstream.script["/api/slow"] = answers(0.03)
+    edge = edge_for(upstream, {"workers": 4, "upstream": {
+        "max_in_flight_per_host": 1, "queue_timeout": "5s"}})
+    # Each needs its turn within what all of them together take, many times over.
+    all_served([keep(Client(edge, "/api/slow?id=1")) for _ in range(12)], 4)
+    assert edge.metric("edge_timeouts_total", kind="queue") == 0
+
+
 def test_a_host_that_got_its_place_late_is_shared_by_all_workers(edge_for, upstream, keep):
     """It began outside of a full registry, and was adopted when it had answered."""
     edge = edge_for(upstream, {"workers": 4, "registry": {"max_hosts": 1}})

@@ -17,6 +17,8 @@ struct HostRecord: ~Copyable {
     let waiting = Atomic<Int>(0)
     /// Bit per worker (mod 64) with waiters that only another worker's release can help.
     let starving = Atomic<UInt64>(0)
+    /// Bit per worker (mod 64) with waiters that only the end of an exchange can help.
+    let crowded = Atomic<UInt64>(0)
     let dials = Atomic<UInt64>(0)
     let requests = Atomic<UInt64>(0)
     let reused = Atomic<UInt64>(0)

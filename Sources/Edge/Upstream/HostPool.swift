@@ -35,6 +35,8 @@ struct HostPool: ~Copyable {
     var waitingForFresh = 0
     /// Waiters are being given connections: looking for one may close another, which comes back.
     var isServing = false
+    /// Other workers' waiters have been told of an exchange's end: theirs is the next turn.
+    var yieldsTurn = false
     var dialling = 0
     /// Exchanges that point here, until their log line is written.
     var exchanges = 0

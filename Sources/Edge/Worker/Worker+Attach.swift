@@ -128,7 +128,10 @@ extension Worker {
         if exchange[].isInFlight {
             exchange[].isInFlight = false
             pool[].inFlight -= 1
-            pool[].record[].inFlight.wrappingSubtract(1, ordering: .relaxed)
+            pool[].record[].inFlight.wrappingSubtract(1, ordering: .sequentiallyConsistent)
+            if pool[].record[].crowded.load(ordering: .sequentiallyConsistent) != 0 {
+                tellCrowded(pool)
+            }
         }
         if upstream[].isHTTP2, exchange[].upstreamStream != 0 {
             upstream[].session?.detach(exchange[].upstreamStream)

@@ -61,7 +61,7 @@ extension Worker {
         if pool[].renewAt <= loop[].now { renewAddresses(pool) }
         if !pool[].record[].health.isClosed, !passesBreaker(exchange, pool) { return }
         if pool[].waiting == pool[].waitingForFresh,
-            pool[].record[].inFlight.load(ordering: .relaxed) < exchange[].policy.maxInFlight,
+            mayBegin(pool, limit: exchange[].policy.maxInFlight),
             let connection = readyConnection(for: exchange, in: pool)
         {
             if !connection[].isHTTP2 { takeIdle(connection) }
@@ -107,6 +107,7 @@ extension Worker {
         if pool[].waiting == 0 {
             pool[].waiters.removeAll(keepingCapacity: true)
             pool[].record[].starving.bitwiseAnd(~workerBit, ordering: .relaxed)
+            pool[].record[].crowded.bitwiseAnd(~workerBit, ordering: .relaxed)
             stopStarving(pool)
             if pool[].isResolving { resolver[].forget(pool[].token) }
             pool[].isResolving = false
@@ -120,7 +121,7 @@ extension Worker {
     func serveWaiters(_ pool: Ref<HostPool>) {
         if !pool[].record[].health.isClosed { refuseWaiters(pool) }
         guard !pool[].isServing else { return }
-        if pool[].waiting > 0 {
+        if pool[].waiting > 0, !pool[].yieldsTurn {
             pool[].isServing = true
             handConnections(pool)
             pool[].isServing = false
@@ -138,10 +139,7 @@ extension Worker {
                 pool[].waiters.remove(at: passed)
                 continue
             }
-            guard
-                pool[].record[].inFlight.load(ordering: .relaxed)
-                    < exchange[].policy.maxInFlight
-            else { return }
+            guard mayBegin(pool, limit: exchange[].policy.maxInFlight) else { return }
             guard let connection = readyConnection(for: exchange, in: pool) else {
                 guard exchange[].freshSince != .zero else { return }
                 passed += 1
@@ -208,6 +206,7 @@ extension Worker {
     /// Another worker gave up a connection to a host that this one waits for.
     func capacityFreed(_ client: HostClient) {
         guard let pool = pool(of: client) ?? retiredPool(of: client) else { return }
+        pool[].yieldsTurn = false
         serveWaiters(pool)
     }
 

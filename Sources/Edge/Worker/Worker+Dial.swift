@@ -6,7 +6,7 @@ import Synchronization
 extension Worker {
     /// As many dials as the waiters need and the bounds allow.
     func dialForWaiters(_ pool: Ref<HostPool>) {
-        guard pool[].waiting > 0, !pool[].redial.isSet else { return }
+        guard pool[].waiting > 0, !pool[].redial.isSet, !pool[].yieldsTurn else { return }
         // Of a host that may multiplex, the first connection decides for all.
         let mayMultiplex = pool[].waitingForUpgrade == 0 && pool[].mayMultiplex(loop[].now)
         if mayMultiplex, pool[].dialling > 0 || pool[].isBorrowing { return }
@@ -20,6 +20,7 @@ extension Worker {
             return
         }
         // No connection for those that the bound of exchanges would keep from using it.
+        guard mayBegin(pool, limit: policy.maxInFlight) else { return }
         let room = policy.maxInFlight - pool[].record[].inFlight.load(ordering: .relaxed)
         let wanted = min(pool[].waiting, room) - coming
         while pool[].dialling < wanted {

@@ -27,6 +27,30 @@ extension Worker {
         return nil
     }
 
+    /// Whether the host may have one more exchange; if not, the worker that ends one tells this one.
+    @inline(__always)
+    func mayBegin(_ pool: Ref<HostPool>, limit: Int) -> Bool {
+        pool[].record[].inFlight.load(ordering: .relaxed) < limit || isFree(pool, limit)
+    }
+
+    /// Asks to be told, and then looks once more: the last exchange may have ended in between.
+    @inline(never)
+    private func isFree(_ pool: Ref<HostPool>, _ limit: Int) -> Bool {
+        pool[].record[].crowded.bitwiseOr(workerBit, ordering: .sequentiallyConsistent)
+        return pool[].record[].inFlight.load(ordering: .sequentiallyConsistent) < limit
+    }
+
+    /// An exchange has ended: workers whose waiters the bound of exchanges holds back try again.
+    ///
+    /// Those of this worker do so a turn later, or they would always be first.
+    @inline(never)
+    func tellCrowded(_ pool: Ref<HostPool>) {
+        let crowded = pool[].record[].crowded.exchange(0, ordering: .sequentiallyConsistent)
+        guard crowded & ~workerBit != 0 else { return }
+        pool[].yieldsTurn = pool[].waiting > 0
+        post(.capacity(pool[].client), to: pool[].waiting > 0 ? crowded | workerBit : crowded)
+    }
+
     /// Takes a place for one more connection of a host; false when it has to wait for one.
     func takePlace(_ pool: Ref<HostPool>, _ policy: ExchangePolicy) -> Bool {
         guard budget[].hold(pool[].record, limit: policy.maxConnections) else {
