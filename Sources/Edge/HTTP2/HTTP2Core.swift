@@ -57,9 +57,12 @@ struct HTTP2Core: ~Copyable {
         sending = nil
     }
 
-    /// Goes on in another worker, with nothing under way.
+    /// Nothing is under way that belongs to this worker.
+    var isAtRest: Bool { openStreams == 0 && events.isEmpty && head == nil }
+
+    /// Goes on in another worker.
     mutating func move(heads: Ref<HeadPool>, memory: Ref<HTTP2Memory>) {
-        precondition(openStreams == 0 && events.isEmpty && head == nil)
+        precondition(isAtRest)
         self.heads = heads
         self.memory = memory
         events.move(to: memory)

@@ -52,8 +52,10 @@ struct HTTP2Session: ~Copyable {
         core.destroy()
     }
 
-    /// Goes on in another worker, whose thread calls this; only at rest: without streams, and with
-    /// every event taken.
+    /// At rest: without streams, with every event taken, and with nothing half read of a head.
+    var mayMove: Bool { !core[].hasFailed && core[].isAtRest }
+
+    /// Goes on in another worker, whose thread calls this; only where it `mayMove`.
     func move(heads: Ref<HeadPool>, memory: Ref<HTTP2Memory>) {
         core[].move(heads: heads, memory: memory)
     }

@@ -115,7 +115,7 @@ extension Worker {
         while let connection = candidate {
             if connection[].isListed, connection[].phase == .ready, !connection[].isDraining,
                 connection[].buffered == 0, connection[].input.isEmpty,
-                connection[].session?.openStreams ?? 0 == 0
+                connection[].session?.mayMove ?? true
             {
                 return connection
             }
@@ -147,6 +147,7 @@ extension Worker {
         }
         // What has come meanwhile makes an event; what HTTP/2 has to say may have waited.
         markDirty(connection)
+        if connection[].transport.mayHoldMore { markReady(connection) }
         serveWaiters(pool)
     }
 
