@@ -3,6 +3,8 @@
 import asyncio
 import threading
 
+import pytest
+
 from edge.waiting import until
 
 
@@ -52,6 +54,20 @@ def test_a_place_in_flight_goes_to_the_worker_whose_clients_wait(edge_for, upstr
         "max_in_flight_per_host": 1, "queue_timeout": "5s"}})
     # Each needs its turn within what all of them together take, many times over.
     all_served([keep(Client(edge, "/api/slow?id=1")) for _ in range(12)], 4)
+    assert edge.metric("edge_timeouts_total", kind="queue") == 0
+
+
+@pytest.mark.parametrize("bound", ["host", "process"])
+def test_a_closed_connection_makes_room_in_every_worker(edge_for, upstream, keep, bound):
+    """Services that end every connection: places become free in one worker while others ask."""
+    upstream.script["/api/once"] = answers(0.0, [("connection", "close")])
+    edge = edge_for(upstream, {
+        "workers": 4,
+        "registry": {"max_connections": 1 if bound == "process" else 100, "max_share": 100},
+        "upstream": {"max_connections_per_host": 1 if bound == "host" else 100,
+                     "queue_timeout": "5s"}})
+    all_served([keep(Client(edge, f"/api/once?id={1 if bound == 'host' else n % 2 + 1}"))
+                for n in range(8)], 200)
     assert edge.metric("edge_timeouts_total", kind="queue") == 0
 
 

@@ -39,26 +39,36 @@ struct ConnectionBudget: ~Copyable {
     /// Counts one more connection of a host, unless it has `limit`, or its part of all, already.
     func hold(_ record: Ref<HostRecord>, limit: Int) -> Bool {
         let limit = min(limit, mostOfHost.load(ordering: .relaxed))
-        let held = record[].connections.wrappingAdd(1, ordering: .relaxed).newValue
+        guard let held = Self.take(record[].connections, upTo: limit) else { return false }
         if held == 1 { holders.wrappingAdd(1, ordering: .relaxed) }
-        if held <= limit { return true }
-        letGo(record)
-        return false
+        return true
+    }
+
+    /// Counts one more, unless there are `limit`; never one too many, not even for a moment, in
+    /// which others would find no place either.
+    private static func take(_ count: borrowing Atomic<Int>, upTo limit: Int) -> Int? {
+        var seen = count.load(ordering: .sequentiallyConsistent)
+        while seen < limit {
+            let (exchanged, current) = count.compareExchange(
+                expected: seen, desired: seen + 1, ordering: .sequentiallyConsistent)
+            if exchanged { return seen + 1 }
+            seen = current
+        }
+        return nil
     }
 
     /// Takes off what `hold` has counted.
     func letGo(_ record: Ref<HostRecord>) {
-        if record[].connections.wrappingSubtract(1, ordering: .relaxed).newValue == 0 {
-            holders.wrappingSubtract(1, ordering: .relaxed)
-        }
+        let before = record[].connections.wrappingSubtract(1, ordering: .sequentiallyConsistent)
+        if before.newValue == 0 { holders.wrappingSubtract(1, ordering: .relaxed) }
     }
+
+    /// A connection of the process ended after somebody found no place.
+    var hasRoom: Bool { count < most.load(ordering: .relaxed) }
 
     /// Counts one more connection of the process, unless it has its most already.
     func reserve() -> Bool {
-        let limit = most.load(ordering: .relaxed)
-        if used.wrappingAdd(1, ordering: .relaxed).newValue <= limit { return true }
-        release()
-        return false
+        Self.take(used, upTo: most.load(ordering: .relaxed)) != nil
     }
 
     func release() { used.wrappingSubtract(1, ordering: .relaxed) }

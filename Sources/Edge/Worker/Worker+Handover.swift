@@ -149,6 +149,7 @@ extension Worker {
         markDirty(connection)
         if connection[].transport.mayHoldMore { markReady(connection) }
         serveWaiters(pool)
+        offer(connection)
     }
 
     private func insert(
@@ -189,8 +190,7 @@ extension Worker {
         handover.transport?.move(to: buffers)
         handover.transport?.close()
         handover.transport = nil
-        budget[].letGo(handover.client.record)
-        budget[].release()
+        freePlace(handover.client)
     }
 
     /// The loop has ended: nobody may wait for an answer of this worker, nor anything stay open.

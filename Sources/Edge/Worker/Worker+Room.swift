@@ -3,10 +3,20 @@
 import Synchronization
 
 extension Worker {
-    /// All connections of this host are taken: workers that have one to rest are asked for it.
-    func askForCapacity(_ pool: Ref<HostPool>) {
-        let before = pool[].record[].starving.bitwiseOr(workerBit, ordering: .relaxed).oldValue
-        guard before & workerBit == 0 else { return }
+    /// Counts one more connection of a host; if it has all that it may, workers in which one rests
+    /// are asked for it.
+    private func holdOrAsk(_ pool: Ref<HostPool>, limit: Int) -> Bool {
+        if budget[].hold(pool[].record, limit: limit) { return true }
+        stopStarving(pool)
+        let before = pool[].record[].starving.bitwiseOr(
+            workerBit, ordering: .sequentiallyConsistent)
+        // One that was closed in between has told nobody.
+        if budget[].hold(pool[].record, limit: limit) { return true }
+        if before.oldValue & workerBit == 0 { askForCapacity(pool) }
+        return false
+    }
+
+    private func askForCapacity(_ pool: Ref<HostPool>) {
         let holders = pool[].record[].workers.load(ordering: .relaxed) & ~workerBit
         post(.yield(pool[].client), to: holders)
     }
@@ -53,14 +63,10 @@ extension Worker {
 
     /// Takes a place for one more connection of a host; false when it has to wait for one.
     func takePlace(_ pool: Ref<HostPool>, _ policy: ExchangePolicy) -> Bool {
-        guard budget[].hold(pool[].record, limit: policy.maxConnections) else {
-            stopStarving(pool)
-            askForCapacity(pool)
-            return false
-        }
+        guard holdOrAsk(pool, limit: policy.maxConnections) else { return false }
         // Those that starve go first: who comes meanwhile waits until they have what they lack.
         if budget[].isContended, !pool[].isStarving, budget[].turnAway() {
-            budget[].letGo(pool[].record)
+            letGo(pool[].client)
             awaitRoom(pool)
             return false
         }
@@ -69,7 +75,7 @@ extension Worker {
             if let oldest = state[].oldestIdle { closeUpstream(oldest) }
             guard budget[].reserve() else {
                 askForRoom(pool)
-                budget[].letGo(pool[].record)
+                letGo(pool[].client)
                 return false
             }
         }
@@ -138,16 +144,39 @@ extension Worker {
         }
     }
 
-    /// Other workers with waiters for this host may have the place that was freed.
-    func tellStarving(_ pool: Ref<HostPool>) {
-        let others = pool[].record[].starving.load(ordering: .relaxed) & ~workerBit
+    /// A connection is gone: those that lack one, of its host or of any, may have its place.
+    func freePlace(_ client: HostClient) {
+        budget[].release()
+        letGo(client)
+        roomFreed()
+    }
+
+    /// A host has one connection less, or one that was to be: other workers with waiters for it may
+    /// have its place.
+    private func letGo(_ client: HostClient) {
+        budget[].letGo(client.record)
+        let starving = client.record[].starving.load(ordering: .sequentiallyConsistent)
+        let others = starving & ~workerBit
         guard others != 0 else { return }
-        pool[].record[].starving.bitwiseAnd(~others, ordering: .relaxed)
-        post(.capacity(pool[].client), to: others)
+        client.record[].starving.bitwiseAnd(~others, ordering: .relaxed)
+        post(.capacity(client), to: others)
+    }
+
+    /// A connection has come to rest without an exchange's end: it may be wanted elsewhere.
+    func offer(_ connection: Ref<UpstreamConnection>) {
+        guard connection[].isListed else { return }
+        let starving = connection[].pool[].record[].starving.load(ordering: .relaxed)
+        if starving & ~workerBit != 0 || givesUp(connection[].pool) {
+            closeUpstream(connection, servesWaiters: false)
+        } else {
+            roomFreed()
+        }
     }
 
     /// Another worker has nothing to rest and lacks a connection.
     func reclaim(for worker: Int) {
+        // One that was closed in between has told nobody.
+        if budget[].hasRoom { return post(.room, to: 1 << UInt64(worker & 63)) }
         state[].reclaimers |= 1 << UInt64(worker & 63)
         if state[].oldestIdle != nil { roomFreed() }
     }

@@ -98,7 +98,7 @@ extension Worker {
         serveWaiters(pool)
         // Its address has left the answer meanwhile.
         if upstream[].isIdle, upstream[].isDraining { return closeUpstream(upstream) }
-        if upstream[].isIdle { roomFreed() }
+        offer(upstream)
     }
 
     /// A dial is over, one way or the other.
@@ -119,7 +119,9 @@ extension Worker {
         pool[].addShared(upstream)
         serveWaiters(pool)
         guard upstream[].phase == .ready, upstream[].exchangeCount == 0 else { return }
-        if upstream[].isDraining { closeUpstream(upstream) } else { armSharedIdle(upstream) }
+        if upstream[].isDraining { return closeUpstream(upstream) }
+        armSharedIdle(upstream)
+        offer(upstream)
     }
 
     func upstreamDeadlinePassed(_ upstream: Ref<UpstreamConnection>) {
@@ -187,10 +189,7 @@ extension Worker {
         counters.close(.upstreamSocket)
         if hadTLS { counters.close(.upstreamTLS) }
         pool[].connections -= 1
-        budget[].letGo(pool[].record)
-        budget[].release()
-        roomFreed()
-        tellStarving(pool)
+        freePlace(pool[].client)
         if servesWaiters {
             serveWaiters(pool)
         } else {
