@@ -107,8 +107,7 @@ extension Worker {
                 &connection[].deadline, connection[].token, at: min(next, connection[].dialUntil))
             return true
         } catch {
-            budget[].letGo(pool[].record)
-            budget[].release()
+            freePlace(pool[].client)
             counters.add(.upstreamDialFailures)
             pool[].spread.dialFailed(index, loop[].now)
             guard !isSpare else { return false }

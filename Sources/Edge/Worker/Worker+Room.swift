@@ -153,7 +153,7 @@ extension Worker {
 
     /// A host has one connection less, or one that was to be: other workers with waiters for it may
     /// have its place.
-    private func letGo(_ client: HostClient) {
+    func letGo(_ client: HostClient) {
         budget[].letGo(client.record)
         let starving = client.record[].starving.load(ordering: .sequentiallyConsistent)
         let others = starving & ~workerBit

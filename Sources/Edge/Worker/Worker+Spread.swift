@@ -117,7 +117,7 @@ extension Worker {
     func takeSparePlace(_ pool: Ref<HostPool>, _ policy: ExchangePolicy) -> Bool {
         guard budget[].hold(pool[].record, limit: policy.maxConnections) else { return false }
         if !budget[].isContended, budget[].reserve() { return true }
-        budget[].letGo(pool[].record)
+        letGo(pool[].client)
         return false
     }
 
