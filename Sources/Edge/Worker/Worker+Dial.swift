@@ -91,6 +91,11 @@ extension Worker {
             return false
         }
         let tried = tried | 1 << UInt32(index)
+        // To make room, another connection may have been closed, and fewer addresses have come.
+        guard index < pool[].spread.count else {
+            freePlace(pool[].client)
+            return false
+        }
         let address = pool[].spread.address(index)
         counters.add(.upstreamDials)
         pool[].record[].dials.wrappingAdd(1, ordering: .relaxed)
@@ -107,9 +112,10 @@ extension Worker {
                 &connection[].deadline, connection[].token, at: min(next, connection[].dialUntil))
             return true
         } catch {
-            freePlace(pool[].client)
             counters.add(.upstreamDialFailures)
             pool[].spread.dialFailed(index, loop[].now)
+            // Whoever is served by this may bring other addresses.
+            freePlace(pool[].client)
             guard !isSpare else { return false }
             pool[].lastFailure = Self.reason(error.code)
             if let next = pool[].spread.next(after: index, tried: tried, loop[].now) {
