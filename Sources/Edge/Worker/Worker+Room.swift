@@ -37,7 +37,7 @@ extension Worker {
         return nil
     }
 
-    /// Whether the host may have one more exchange; if not, the worker that ends one tells this one.
+    /// Whether the host may have one more exchange; if not, whoever ends one tells this worker.
     @inline(__always)
     func mayBegin(_ pool: Ref<HostPool>, limit: Int) -> Bool {
         pool[].record[].inFlight.load(ordering: .relaxed) < limit || isFree(pool, limit)
