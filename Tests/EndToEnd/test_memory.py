@@ -200,7 +200,7 @@ def test_new_requests_are_refused_while_memory_is_used_up(start):
     edge = start(workers=2)
     with clients() as kept, GoodClient(edge, allowed=(200, 503), pause=0.005) as good:
         until(lambda: good.statuses, 20, "a good client's first answer")
-        for _ in range(8):
+        for _ in range(24):
             if good.refusals:
                 break
             with contextlib.suppress(OSError, AssertionError):

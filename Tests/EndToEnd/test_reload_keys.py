@@ -148,7 +148,8 @@ def test_a_key_that_stays_keeps_its_connections(edge_for, world):
     assert edge.curl("/more/hello").status == 200
     for _ in range(4):
         assert edge.curl("/api/hello?id=1").status == 200
-    assert world.service.open_connections == old and objects(edge, "identity") == 2
+    # Requests close behind each other may have given the other worker one of its own.
+    assert world.service.open_connections[:len(old)] == old and objects(edge, "identity") == 2
 
 
 @pytest.mark.parametrize("shares", [False, True], ids=["its own key", "a key of others"])
