@@ -1,4 +1,4 @@
-"""One key: whatever ids, hosts and configurations are mixed, no answer comes from another's host."""
+"""One key: whatever ids, hosts and configurations are mixed, no answer is another host's."""
 
 import hashlib
 import itertools

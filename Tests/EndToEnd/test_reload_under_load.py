@@ -1,4 +1,4 @@
-"""A hundred reloads while 1 000 exchanges, 100 tunnels and 100 long streams run: none is touched."""
+"""A hundred reloads while 1 000 exchanges, 100 tunnels and 100 streams run: none is touched."""
 
 from edge.configuration import merged
 from edge.gate import Gate

@@ -189,7 +189,7 @@ def test_a_pod_that_is_gone_costs_nobody_an_answer(edge_for, upstream_with, zone
     for _ in range(10):
         assert at_once(edge, ["/api/hello?id=1"] * 20) == [200] * 20
     assert set(shares(living)) == set(PODS[:2])
-    # Each worker tries it now and then, and several requests at once do before the first has failed.
+    # Each worker tries it now and then, and several requests at once before the first has failed.
     failed = edge.metric("edge_upstream_dial_failures_total")
     assert failed <= 40, "of 200 requests: it is passed over for a while"
 
