@@ -165,8 +165,9 @@ extension Worker {
     /// A connection has come to rest without an exchange's end: it may be wanted elsewhere.
     func offer(_ connection: Ref<UpstreamConnection>) {
         guard connection[].isListed else { return }
-        let starving = connection[].pool[].record[].starving.load(ordering: .relaxed)
-        if starving & ~workerBit != 0 || givesUp(connection[].pool) {
+        let pool = connection[].pool
+        let starving = pool[].record[].starving.load(ordering: .relaxed)
+        if starving & ~workerBit != 0 || givesUp(pool) {
             closeUpstream(connection, servesWaiters: false)
         } else {
             roomFreed()

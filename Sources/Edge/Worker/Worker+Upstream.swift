@@ -103,7 +103,8 @@ extension Worker {
 
     /// A dial is over, one way or the other.
     func countDialled(_ upstream: Ref<UpstreamConnection>) {
-        upstream[].pool[].countDial(upstream[].purpose, -1)
+        let pool = upstream[].pool
+        pool[].countDial(upstream[].purpose, -1)
     }
 
     /// The peer's SETTINGS are here: an HTTP/2 connection can take streams, as many as they say.
