@@ -158,7 +158,8 @@ private final class FrontPlay {
     /// Everybody leaves; the worker must then be as empty as at its start.
     func end() throws(FuzzFailure) {
         for number in clients.indices { closeClient(number, 1) }
-        for _ in 0..<20 {
+        // A request may be tried ten times, each a dial and its loss.
+        for _ in 0..<200 {
             try turn()
             for service in services { FrontRig.reset(service.descriptor) }
             services = []
