@@ -111,7 +111,7 @@ def test_who_starved_and_left_holds_nobody_up(edge_for, upstream):
 BAD = "id-1.apps.mix"
 OTHERS = range(2, 27)
 IN_FLIGHT, QUEUE = 8, 16
-ROUNDS, SECONDS, RATE = 8, 1, 600
+ROUNDS, SECONDS, RATE = 4, 1, 600
 # Of each round, while its connections are made.
 START_SECONDS = 0.25
 

@@ -106,7 +106,7 @@ def test_ids_asked_once_a_second_hold_little_more_than_one_connection(
         "workers": 4, "access_log": {"path": "off"},
         "registry": {"max_hosts": 2 * ids, "max_connections": 4 * ids}},
         name="id-{id}.wild.test", versions=versions)
-    clients, seconds, order = 16, 16, random.Random(3)
+    clients, seconds, order = 16, 12, random.Random(3)
     rate = ids / clients
 
     def ask(number):
