@@ -42,39 +42,35 @@ final class Census: Sendable {
         init(worker: Int) { self.worker = worker }
     }
 
-    private let parts = Mutex<[Part]>([])
-    private let remaining: Atomic<Int>
+    private let gathering: Gathering<Part>
     let purpose: CensusPurpose
     /// Of a second census: what the first left without an owner.
     let suspects: [StrayDescriptor]?
 
     init(workers: Int, purpose: CensusPurpose, suspects: [StrayDescriptor]? = nil) {
-        remaining = Atomic(workers)
+        gathering = Gathering(workers: workers)
         self.purpose = purpose
         self.suspects = suspects
     }
 
     /// Adds one worker's part; true for the last.
-    func add(_ part: Part) -> Bool {
-        parts.withLock { $0.append(part) }
-        return remaining.wrappingSubtract(1, ordering: .acquiringAndReleasing).newValue == 0
-    }
+    func add(_ part: Part) -> Bool { gathering.add(part) }
 
-    var isComplete: Bool { remaining.load(ordering: .acquiring) == 0 }
+    var isComplete: Bool { gathering.isComplete }
 
     /// Of all workers together.
     func sum(_ figure: (Part) -> Int) -> Int {
-        parts.withLock { $0.reduce(0) { $0 + figure($1) } }
+        gathering.parts.reduce(0) { $0 + figure($1) }
     }
 
     /// What ids have come to, over all workers.
     var ids: IDSums {
-        parts.withLock { $0.reduce(into: IDSums()) { $0.merge($1.ids) } }
+        gathering.parts.reduce(into: IDSums()) { $0.merge($1.ids) }
     }
 
     /// Every kind, with the workers in their order.
     var ledger: [LedgerRow] {
-        let parts = parts.withLock { $0.sorted { $0.worker < $1.worker } }
+        let parts = gathering.parts.sorted { $0.worker < $1.worker }
         return LedgerKind.allCases.map { kind in
             LedgerRow(kind: kind, workers: parts.map { $0.counts[kind.rawValue] })
         }
@@ -82,13 +78,11 @@ final class Census: Sendable {
 
     /// What somebody answers for, as far as workers were counted.
     var knownDescriptors: Set<Int32> {
-        parts.withLock { parts in
-            parts.reduce(into: KnownDescriptors.all) { $0.formUnion($1.descriptors) }
-        }
+        gathering.parts.reduce(into: KnownDescriptors.all) { $0.formUnion($1.descriptors) }
     }
 
     private var lentDescriptors: Set<Int32> {
-        parts.withLock { Set($0.flatMap(\.lent)) }
+        Set(gathering.parts.flatMap(\.lent))
     }
 
     /// Sockets, pollers and wake-ups in the kernel's table that nobody answers for.

@@ -24,30 +24,26 @@ final class HostInquiry: Sendable {
     /// The exchange that waits for the answer, and the worker it belongs to.
     let exchange: Token
     let worker: Int
-    private let parts = Mutex<[Part]>([])
-    private let remaining: Atomic<Int>
+    private let gathering: Gathering<Part>
 
     init(hosts: [String], purpose: Purpose, exchange: Token, worker: Int, workers: Int) {
         self.hosts = hosts
         self.purpose = purpose
         self.exchange = exchange
         self.worker = worker
-        remaining = Atomic(workers)
+        gathering = Gathering(workers: workers)
     }
 
     /// Adds one worker's part; true for the last.
-    func add(_ part: Part) -> Bool {
-        parts.withLock { $0.append(part) }
-        return remaining.wrappingSubtract(1, ordering: .acquiringAndReleasing).newValue == 0
-    }
+    func add(_ part: Part) -> Bool { gathering.add(part) }
 
     /// Of all workers, in their order.
     var pools: [(client: HostClient, view: PoolView)] {
-        parts.withLock { $0.flatMap(\.pools) }.sorted { $0.view.worker < $1.view.worker }
+        gathering.parts.flatMap(\.pools).sorted { $0.view.worker < $1.view.worker }
     }
 
     var outcomes: [WorkerOutcome] {
-        parts.withLock { $0.compactMap(\.outcome) }.sorted { $0.worker < $1.worker }
+        gathering.parts.compactMap(\.outcome).sorted { $0.worker < $1.worker }
     }
 }
 

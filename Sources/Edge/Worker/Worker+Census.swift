@@ -43,48 +43,42 @@ extension Worker {
     }
 
     private func countFronts(_ part: inout Census.Part) {
-        var counted = part
         fronts[].forEach { front in
-            counted.descriptors.append(front[].transport.descriptor)
-            if front[].purpose != .admin { counted.found(.frontSocket) }
-            if front[].transport.tls != nil { counted.found(.frontTLS) }
+            part.descriptors.append(front[].transport.descriptor)
+            if front[].purpose != .admin { part.found(.frontSocket) }
+            if front[].transport.tls != nil { part.found(.frontTLS) }
             if let detached = front[].session?.detachedStreams {
-                counted.found(.frontHTTP2)
-                counted.found(.frontStream, detached)
+                part.found(.frontHTTP2)
+                part.found(.frontStream, detached)
             }
         }
-        part = counted
     }
 
     private func countUpstreams(_ part: inout Census.Part) {
-        var counted = part
         upstreams[].forEach { upstream in
-            counted.descriptors.append(upstream[].transport.descriptor)
-            counted.found(.upstreamSocket)
-            if upstream[].transport.tls != nil { counted.found(.upstreamTLS) }
+            part.descriptors.append(upstream[].transport.descriptor)
+            part.found(.upstreamSocket)
+            if upstream[].transport.tls != nil { part.found(.upstreamTLS) }
             if let detached = upstream[].session?.detachedStreams {
-                counted.found(.upstreamHTTP2)
-                counted.found(.upstreamStream, detached)
+                part.found(.upstreamHTTP2)
+                part.found(.upstreamStream, detached)
             }
         }
-        part = counted
     }
 
     /// Exchanges that their client's connection would still find, and the streams they are on.
     private func countExchanges(_ part: inout Census.Part) {
-        var counted = part
         exchanges[].forEach { exchange in
             guard let front = fronts[].resolve(exchange[].front) else { return }
-            if exchange[].isCounted { counted.found(.exchange) }
-            if exchange[].isWaiting { counted.found(.waiter) }
+            if exchange[].isCounted { part.found(.exchange) }
+            if exchange[].isWaiting { part.found(.waiter) }
             if front[].session?.carries(exchange.responseOutlet) ?? false {
-                counted.found(.frontStream)
+                part.found(.frontStream)
             }
             if exchange[].upstream?[].session?.carries(exchange.requestOutlet) ?? false {
-                counted.found(.upstreamStream)
+                part.found(.upstreamStream)
             }
         }
-        part = counted
     }
 
     /// A connection leaves for another worker, which may be counted already.
