@@ -17,22 +17,15 @@ struct BlockingSocket: ~Copyable {
 
     /// Connects to a unix-domain socket.
     init(unix path: String, limit: Duration) throws(SystemFailure) {
-        var address = sockaddr_un()
-        let bytes = Array(path.utf8)
-        guard bytes.count < MemoryLayout.size(ofValue: address.sun_path) else {
-            throw SystemFailure(code: ENAMETOOLONG, call: "connect")
-        }
-        address.sun_family = sa_family_t(AF_UNIX)
-        unsafe withUnsafeMutableBytes(of: &address.sun_path) { unsafe $0.copyBytes(from: bytes) }
         try self.init(
-            domain: AF_UNIX, address, socklen_t(MemoryLayout<sockaddr_un>.size), limit)
+            domain: AF_UNIX, try Socket.unixAddress(path, for: "connect"),
+            socklen_t(MemoryLayout<sockaddr_un>.size), limit)
     }
 
     private init(
         domain: Int32, _ address: some BitwiseCopyable, _ length: socklen_t, _ limit: Duration
     ) throws(SystemFailure) {
-        let closeOnExec: Int32 = 0o2000000
-        descriptor = socket(domain, Int32(SOCK_STREAM.rawValue) | closeOnExec, 0)
+        descriptor = socket(domain, Int32(SOCK_STREAM.rawValue) | Socket.closeOnExec, 0)
         guard descriptor >= 0 else { throw SystemFailure(code: edge_errno(), call: "socket") }
         // The limit of sending holds for connecting too (socket(7)).
         var time = timeval(tv_sec: Int(limit.nanoseconds / 1_000_000_000), tv_usec: 0)

@@ -22,8 +22,7 @@ enum LoopbackSocket {
         _ type: Int32, _ address: SocketAddress
     ) throws(SystemFailure) -> Int32 {
         let domain = address.family == .v4 ? AF_INET : AF_INET6
-        let closeOnExec: Int32 = 0o2000000
-        let descriptor = socket(domain, type | closeOnExec, 0)
+        let descriptor = socket(domain, type | Socket.closeOnExec, 0)
         guard descriptor >= 0 else { throw SystemFailure(code: edge_errno(), call: "socket") }
         if type == Int32(SOCK_STREAM.rawValue) {
             // Connections of an earlier run that are in TIME_WAIT do not count.

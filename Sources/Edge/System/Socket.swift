@@ -17,7 +17,7 @@ enum TransferResult: BitwiseCopyable {
 enum Socket {
     private static let type = Int32(SOCK_STREAM.rawValue)
     private static let nonBlocking: Int32 = 0o4000
-    private static let closeOnExec: Int32 = 0o2000000
+    static let closeOnExec: Int32 = 0o2000000
 
     @inline(__always)
     private static func check(_ result: Int32, _ call: StaticString) throws(SystemFailure) -> Int32
@@ -50,15 +50,23 @@ enum Socket {
         }
     }
 
-    /// A listening unix-domain socket; an existing socket file at `path` is replaced.
-    static func listen(unix path: String, backlog: Int32) throws(SystemFailure) -> Int32 {
+    /// A unix-domain address; `call` is what it is for.
+    static func unixAddress(
+        _ path: String, for call: StaticString
+    ) throws(SystemFailure) -> sockaddr_un {
         var address = sockaddr_un()
         let bytes = Array(path.utf8)
         guard bytes.count < MemoryLayout.size(ofValue: address.sun_path) else {
-            throw SystemFailure(code: ENAMETOOLONG, call: "bind")
+            throw SystemFailure(code: ENAMETOOLONG, call: call)
         }
         address.sun_family = sa_family_t(AF_UNIX)
         unsafe withUnsafeMutableBytes(of: &address.sun_path) { unsafe $0.copyBytes(from: bytes) }
+        return address
+    }
+
+    /// A listening unix-domain socket; an existing socket file at `path` is replaced.
+    static func listen(unix path: String, backlog: Int32) throws(SystemFailure) -> Int32 {
+        let address = try unixAddress(path, for: "bind")
         let descriptor = try check(socket(AF_UNIX, type | nonBlocking | closeOnExec, 0), "socket")
         removeSocketFile(path)
         let length = socklen_t(MemoryLayout<sockaddr_un>.size)
