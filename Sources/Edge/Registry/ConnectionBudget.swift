@@ -39,22 +39,9 @@ struct ConnectionBudget: ~Copyable {
     /// Counts one more connection of a host, unless it has `limit`, or its part of all, already.
     func hold(_ record: Ref<HostRecord>, limit: Int) -> Bool {
         let limit = min(limit, mostOfHost.load(ordering: .relaxed))
-        guard let held = Self.take(record[].connections, upTo: limit) else { return false }
+        guard let held = record[].connections.take(upTo: limit) else { return false }
         if held == 1 { holders.wrappingAdd(1, ordering: .relaxed) }
         return true
-    }
-
-    /// Counts one more, unless there are `limit`; never one too many, not even for a moment, in
-    /// which others would find no place either.
-    private static func take(_ count: borrowing Atomic<Int>, upTo limit: Int) -> Int? {
-        var seen = count.load(ordering: .sequentiallyConsistent)
-        while seen < limit {
-            let (exchanged, current) = count.compareExchange(
-                expected: seen, desired: seen + 1, ordering: .sequentiallyConsistent)
-            if exchanged { return seen + 1 }
-            seen = current
-        }
-        return nil
     }
 
     /// Takes off what `hold` has counted.
@@ -68,7 +55,7 @@ struct ConnectionBudget: ~Copyable {
 
     /// Counts one more connection of the process, unless it has its most already.
     func reserve() -> Bool {
-        Self.take(used, upTo: most.load(ordering: .relaxed)) != nil
+        used.take(upTo: most.load(ordering: .relaxed)) != nil
     }
 
     func release() { used.wrappingSubtract(1, ordering: .relaxed) }
@@ -103,5 +90,21 @@ struct ConnectionBudget: ~Copyable {
     func turnAway() -> Bool {
         hasTurnedAway.store(true, ordering: .sequentiallyConsistent)
         return starving.load(ordering: .sequentiallyConsistent) > 0
+    }
+}
+
+extension Atomic where Value == Int {
+    /// Counts one more unless there are `limit`, and returns how many that makes; nil: no more.
+    ///
+    /// Never one too many, not even for a moment, in which others would find no place either.
+    func take(upTo limit: Int) -> Int? {
+        var seen = load(ordering: .sequentiallyConsistent)
+        while seen < limit {
+            let (exchanged, current) = compareExchange(
+                expected: seen, desired: seen + 1, ordering: .sequentiallyConsistent)
+            if exchanged { return seen + 1 }
+            seen = current
+        }
+        return nil
     }
 }

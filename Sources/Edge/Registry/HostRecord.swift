@@ -34,6 +34,12 @@ struct HostRecord: ~Copyable {
     let workers = Atomic<UInt64>(0)
     let health = HostHealth()
     let retries = RetryBudget()
+
+    /// Whether nobody had asked for the host for a while.
+    @inline(__always)
+    func isQuiet(_ now: Instant) -> Bool {
+        now.milliseconds &- lastUsed.load(ordering: .relaxed) >= Limits.quietGap.milliseconds
+    }
 }
 
 /// The registry's entry for one upstream host: its key and its record.

@@ -29,6 +29,15 @@ final class Registry: Sendable {
     private struct HostKey: Hashable {
         let identity: UInt32
         let host: String
+
+        init(identity: UInt32, host: String) {
+            self.identity = identity
+            self.host = host
+        }
+
+        init(_ client: HostClient) {
+            self.init(identity: client.identity.number, host: client.host)
+        }
     }
 
     private struct Place {
@@ -104,19 +113,20 @@ final class Registry: Sendable {
             guard table.clients.count > table.limits.maxHosts else { return nil }
             // Nobody waits for this one: as many looks as it takes.
             return Self.evictAny(
-                now: Instant.now().nanoseconds / 1_000_000, &table, looks: 2 * table.order.count)
+                now: Instant.now().milliseconds, &table, looks: 2 * table.order.count)
         }) {
-            evictions.wrappingAdd(1, ordering: .relaxed)
-            onRetire(client, workers)
+            evicted(client, workers)
         }
+    }
+
+    private func evicted(_ client: HostClient, _ workers: UInt64) {
+        evictions.wrappingAdd(1, ordering: .relaxed)
+        onRetire(client, workers)
     }
 
     /// Counts one more waiter unless there are as many as may be.
     func reserveWaiter() -> Bool {
-        let limit = maxWaiting.load(ordering: .relaxed)
-        if waiting.wrappingAdd(1, ordering: .relaxed).newValue <= limit { return true }
-        waiting.wrappingSubtract(1, ordering: .relaxed)
-        return false
+        waiting.take(upTo: maxWaiting.load(ordering: .relaxed)) != nil
     }
 
     func releaseWaiter() { waiting.wrappingSubtract(1, ordering: .relaxed) }
@@ -138,7 +148,7 @@ final class Registry: Sendable {
             if isWithdrawn || table.clients.count >= table.limits.maxHosts {
                 if !isWithdrawn {
                     retired = Self.evict(
-                        [(.unanswered, .max)], now: now.nanoseconds / 1_000_000, &table)
+                        [(.unanswered, .max)], now: now.milliseconds, &table)
                 }
                 if retired == nil {
                     unpooled.wrappingAdd(1, ordering: .relaxed)
@@ -149,15 +159,12 @@ final class Registry: Sendable {
             let fresh = HostClient(
                 identity: identity, host: host, hasher: hasher, isPooled: true)
             fresh.record[].workers.store(bit, ordering: .relaxed)
-            fresh.record[].lastUsed.store(now.nanoseconds / 1_000_000, ordering: .relaxed)
+            fresh.record[].lastUsed.store(now.milliseconds, ordering: .relaxed)
             Self.insert(fresh, key, into: &table)
             return fresh
         }
         made.wrappingAdd(1, ordering: .relaxed)
-        if let (old, workers) = retired {
-            evictions.wrappingAdd(1, ordering: .relaxed)
-            onRetire(old, workers)
-        }
+        if let (old, workers) = retired { evicted(old, workers) }
         return client
     }
 
@@ -167,7 +174,7 @@ final class Registry: Sendable {
     /// was asked only once, or the one used longest ago of all. False when there is none, or when
     /// another client of the same host has a place.
     func adopt(_ client: HostClient, worker: Int) -> Bool {
-        let key = HostKey(identity: client.identity.number, host: client.host)
+        let key = HostKey(client)
         var retired: (HostClient, UInt64)?
         let isAdopted = table.withLock { table in
             guard table.clients[key] == nil,
@@ -184,10 +191,7 @@ final class Registry: Sendable {
             return true
         }
         if isAdopted { made.wrappingAdd(1, ordering: .relaxed) }
-        if let (old, workers) = retired {
-            evictions.wrappingAdd(1, ordering: .relaxed)
-            onRetire(old, workers)
-        }
+        if let (old, workers) = retired { evicted(old, workers) }
         return isAdopted
     }
 
@@ -214,7 +218,7 @@ final class Registry: Sendable {
         guard let client = table.places[place]?.client else { return nil }
         table.places[place] = nil
         table.vacant.append(place)
-        table.clients[HostKey(identity: client.identity.number, host: client.host)] = nil
+        table.clients[HostKey(client)] = nil
         client.record[].isRetired.store(true, ordering: .releasing)
         return (client, client.record[].workers.load(ordering: .relaxed))
     }
@@ -280,7 +284,7 @@ final class Registry: Sendable {
         trim()
         var retired: [(HostClient, UInt64)] = []
         table.withLock { table in
-            let bound = now.nanoseconds / 1_000_000 - table.limits.hostIdle.milliseconds
+            let bound = now.milliseconds - table.limits.hostIdle.milliseconds
             for place in table.places.indices {
                 guard let client = table.places[place]?.client, !Self.isBusy(client),
                     client.record[].connections.load(ordering: .relaxed) == 0,
@@ -313,7 +317,7 @@ final class Registry: Sendable {
         let leaving = snapshot().filter { !kept.contains($0.identity.number) || !leads($0) }
         let retired = table.withLock { table in
             leaving.compactMap { client -> (HostClient, UInt64)? in
-                let key = HostKey(identity: client.identity.number, host: client.host)
+                let key = HostKey(client)
                 guard let place = table.clients[key], table.places[place]?.client === client else {
                     return nil
                 }

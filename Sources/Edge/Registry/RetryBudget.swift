@@ -26,7 +26,7 @@ struct RetryBudget: ~Copyable {
     /// - Parameter requests: all that the host was ever sent.
     func take(requests: UInt64, _ policy: RetryPolicy, now: Instant) -> Bool {
         guard policy.percent > 0 || policy.perSecond > 0 else { return false }
-        let seconds = now.nanoseconds / 1_000_000 * Int64(policy.perSecond) * Self.retry / 1000
+        let seconds = now.milliseconds * Int64(policy.perSecond) * Self.retry / 1000
         let clock = Int64(clamping: requests) &* Int64(policy.percent) &+ seconds
         let saved = Int64(policy.burst) * Self.retry
         var seen = spent.load(ordering: .relaxed)

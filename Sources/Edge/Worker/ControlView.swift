@@ -39,11 +39,7 @@ final class ControlView: Sendable {
     var memoryInUse: Int { memory.load(ordering: .relaxed) }
 
     /// Counts one more front connection, unless `limit` of them are open.
-    func reserveFront(limit: Int) -> Bool {
-        if fronts.wrappingAdd(1, ordering: .relaxed).newValue <= limit { return true }
-        frontClosed()
-        return false
-    }
+    func reserveFront(limit: Int) -> Bool { fronts.take(upTo: limit) != nil }
 
     /// Takes one off the count; true when it was the last.
     @discardableResult

@@ -50,10 +50,8 @@ extension Worker {
 
     /// Gives an exchange a connection: one that has room, one that rests, or a place in the queue.
     func connect(_ exchange: Ref<Exchange>, _ pool: Ref<HostPool>) {
-        let now = loop[].now.nanoseconds / 1_000_000
-        let before = pool[].record[].lastUsed.load(ordering: .relaxed)
-        pool[].isQuiet = now &- before >= Limits.quietGap.milliseconds
-        pool[].record[].lastUsed.store(now, ordering: .relaxed)
+        pool[].isQuiet = pool[].record[].isQuiet(loop[].now)
+        pool[].record[].lastUsed.store(loop[].now.milliseconds, ordering: .relaxed)
         if exchange[].wantsUpgrade, !pool[].protocols.contains(.http1) {
             // A proxy may ignore Upgrade (RFC 9110 §7.8); these hosts do not speak what has it.
             exchange[].wantsUpgrade = false

@@ -129,10 +129,8 @@ extension Worker {
     /// Whether a connection of another worker would be asked for (`borrows`).
     private func mayBorrow(_ client: HostClient, _ pool: Ref<HostPool>?) -> Bool {
         let record = client.record
-        let used = record[].lastUsed.load(ordering: .relaxed)
-        let isQuiet =
-            loop[].now.nanoseconds / 1_000_000 - used >= Limits.quietGap.milliseconds
-        return isQuiet && pool?[].isBorrowing != true && pool?[].waitingForUpgrade ?? 0 == 0
+        return record[].isQuiet(loop[].now) && pool?[].isBorrowing != true
+            && pool?[].waitingForUpgrade ?? 0 == 0
             && record[].idle.load(ordering: .relaxed) > pool?[].idleCount ?? 0
             && record[].workers.load(ordering: .relaxed) & ~workerBit != 0
     }
