@@ -189,7 +189,7 @@ extension Worker {
         let isOvertaken = connection[].purpose == .overtaken
         counters.add(.upstreamDialFailures)
         if index >= 0 { pool[].spread.dialFailed(index, loop[].now) }
-        if connection[].purpose == .spare { return spareFailed(connection) }
+        if connection[].purpose == .spare { return closeUpstream(connection) }
         pool[].record[].failures.wrappingAdd(1, ordering: .relaxed)
         pool[].record[].memory.forgetProtocol()
         pool[].lastFailure = reason

@@ -120,11 +120,4 @@ extension Worker {
         letGo(pool[].client)
         return false
     }
-
-    /// A dial that nobody waits for failed: others of the host go on.
-    func spareFailed(_ upstream: Ref<UpstreamConnection>) {
-        let pool = upstream[].pool
-        closeUpstream(upstream, servesWaiters: false)
-        serveWaiters(pool)
-    }
 }
