@@ -318,7 +318,7 @@ static void welcome(int listener) {
 }
 
 int main(int count, char **arguments) {
-  if (count != 3) return 64;
+  if (count != 4) return 64;
   body_size = strtoul(arguments[2], NULL, 10);
   make_answer();
   struct sockaddr_in address = {.sin_family = AF_INET,

@@ -8,8 +8,9 @@ import struct
 import subprocess
 
 from .load import load
-from .processes import BenchError, Processes, compile_c
-from .proxies import WORKS, executable, start_proxy, start_upstream
+from .processes import BenchError, Processes, compile_c, executable
+from .proxies import start_proxy, start_upstream
+from .works import WORKS
 
 SLOTS = 1 << 14
 
@@ -20,21 +21,21 @@ def build_counter(folder):
                      ["-fPIC", "-shared", "-fno-builtin"])
 
 
-def allocations_per_request(setting, counter, name, work, requests, size=128):
+def allocations_per_request(setting, counter, name, work, requests):
     """Allocations of one request in steady state, in one process that is warm.
 
     Loads of N, N and 3N requests; the last two differ by 2N requests and no connection.
     Returns a dict: `total`, `own` (the proxy's binary and Swift's libraries), `objects` (by
     object's file name) and `sites` (the most frequent callers, with symbols)."""
     table = os.path.join(setting.folder, f"allocations-{name}-{work}")
-    connections, streams = WORKS[work]["small_load"]
+    connections, streams = WORKS[work].small_load
     with Processes(setting.folder) as processes:
-        upstream = start_upstream(processes, setting, size)
-        proxy = start_proxy(processes, setting, name, work, upstream, single=True,
+        upstream = start_upstream(processes, setting, WORKS[work])
+        proxy = start_proxy(processes, setting, name, WORKS[work].task(upstream, single=True),
                             environment={"LD_PRELOAD": counter, "MALLOC_COUNTER": table})
         snapshots = []
         for count in (requests, requests, 3 * requests):
-            load(work, proxy.port, count, connections, streams)
+            load(WORKS[work], proxy.port, count, connections, streams)
             snapshots.append(read_table(table))
         objects = Objects(proxy.child.pid)
     warm, short, long = snapshots

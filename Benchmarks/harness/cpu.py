@@ -1,73 +1,93 @@
-"""Requests per second of a proxy's own CPU time, all proxies interleaved on one core."""
+"""Work per second of a proxy's own CPU time, all proxies interleaved on one core."""
 
 import statistics
 
 from .load import load
 from .processes import BenchError, Processes, cores, cpu_seconds
-from .proxies import WORKS, start_proxy, start_upstream, supports
+from .proxies import start_proxy, start_upstream, supports
+from .works import WORKS
 
 
-def compare(setting, names, work, rounds, requests, size=128, say=lambda text: None):
-    """Measures all proxies that can do a work, in rounds with a rotating order.
+def compare(setting, names, work, rounds, seconds, say=lambda text: None):
+    """Measures all proxies that can do a work, in rounds with a rotating order. Each sample is as
+    long as the proxy needs to use about `seconds` of CPU time.
 
-    Returns a dict from name to `samples` (requests per CPU second, one per round), `busy` (CPU
-    time by wall time of each), `median`, `quartiles`, `ratio` and `void` (why the figure must not
-    be used, or None)."""
+    Returns a dict from name to `samples` (units of the work per CPU second, one per round), `busy`
+    (CPU time by wall time of each), `median`, `quartiles`, `ratio` and `void` (why the figure must
+    not be used, or None)."""
     names = [name for name in names if supports(name, work)]
+    work = WORKS[work]
     proxy_core, other_core = cores()
-    connections, streams = WORKS[work]["load"]
-    # Opening the connections is subtracted, so something must be left.
-    requests = max(requests, 2 * connections)
     results = {name: dict(samples=[], busy=[], void=None) for name in names}
     with Processes(setting.folder) as processes:
-        upstream = start_upstream(processes, setting, size, other_core)
-        running = {}
-        for name in names:
+        upstream = start_upstream(processes, setting, work, other_core)
+        measures = {name: Measure(work, other_core) for name in names}
+
+        def attempt(name, action):
+            """One step of a proxy's measurement; after a failed one its figure is void."""
             try:
-                running[name] = start_proxy(processes, setting, name, work, upstream, proxy_core)
-                load(work, running[name].port, max(requests // 4, connections), connections,
-                     streams, other_core)
+                return None if results[name]["void"] else action(measures[name])
             except BenchError as error:
                 results[name]["void"] = str(error)
+
+        for name in names:
+            attempt(name, lambda measure: measure.warm(
+                start_proxy(processes, setting, name, work.task(upstream), proxy_core), seconds))
         for number in range(rounds):
             for at in range(len(names)):
                 name = names[(at + number) % len(names)]
-                if results[name]["void"]:
-                    continue
-                try:
-                    sample, busy = measure(running[name], work, requests, connections, streams,
-                                           other_core)
-                    results[name]["samples"].append(sample)
-                    results[name]["busy"].append(busy)
-                except BenchError as error:
-                    results[name]["void"] = str(error)
-            say(f"{work}: round {number + 1} of {rounds}")
+                sample = attempt(name, lambda measure: measure.sample())
+                if sample:
+                    results[name]["samples"].append(sample[0])
+                    results[name]["busy"].append(sample[1])
+            say(f"{work.title}: round {number + 1} of {rounds}")
     for result in results.values():
         summarise(result)
     ratios(results)
     return results
 
 
-def measure(proxy, work, requests, connections, streams, core):
-    """One sample: requests per CPU second, without the cost of opening the connections; and how
-    busy the proxy was, as a part of one."""
-    opening, extra = 0, 0
-    if "small_load" in WORKS[work]:
-        start = cpu_seconds(proxy.child.pid)
-        load(work, proxy.port, connections, connections, streams, core)
-        opening, extra = cpu_seconds(proxy.child.pid) - start, connections
-    # h2load makes a full handshake only for the first request of each of its clients.
-    batch = connections if work == "full" else requests
-    opened = cpu_seconds(proxy.child.pid)
-    seconds = 0
-    for _ in range(max(requests // batch, 1)):
-        seconds += batch / load(work, proxy.port, batch, connections, streams, core)
-    done = cpu_seconds(proxy.child.pid)
-    proxy.forget_log()
-    spent = done - opened - opening
-    if spent <= 0:
-        raise BenchError("void: no CPU time was seen")
-    return (max(requests // batch, 1) * batch - extra) / spent, (done - opened) / seconds
+class Measure:
+    """One proxy under the load of one work."""
+
+    def __init__(self, work, core):
+        self.work, self.core = work, core
+        self.proxy, self.requests = None, None
+
+    def warm(self, proxy, seconds):
+        """Warms the proxy up, and finds how many requests take it `seconds` of CPU time."""
+        self.proxy = proxy
+        spent, _ = self.spend(self.work.first)
+        # The second load is warm, and tells what the first one hides.
+        spent, _ = self.spend(self.work.first)
+        wanted = round(self.work.first * seconds / spent)
+        # Opening the connections is subtracted, so something must be left.
+        connections, streams = self.work.load
+        self.requests = max(wanted, self.work.batch or 2 * connections * streams)
+
+    def spend(self, requests):
+        """CPU seconds and wall seconds of a load; one with `batch` rounds it up to whole ones."""
+        batch = self.work.batch or requests
+        start, wall = cpu_seconds(self.proxy.child.pid), 0
+        for _ in range(-(-requests // batch)):
+            wall += batch / load(self.work, self.proxy.port, batch, *self.work.load, self.core)
+        return cpu_seconds(self.proxy.child.pid) - start, wall
+
+    def sample(self):
+        """Units of the work per CPU second, without the cost of opening the connections where
+        they are kept; and how busy the proxy was, as a part of one."""
+        requests, opening, extra = self.requests, 0, 0
+        if self.work.batch:
+            requests = -(-requests // self.work.batch) * self.work.batch
+        elif not self.work.close:
+            extra = self.work.load[0]
+            opening, _ = self.spend(extra)
+        spent, wall = self.spend(requests)
+        self.proxy.forget_log()
+        if spent <= opening:
+            raise BenchError("void: no CPU time was seen")
+        _, each = self.work.unit
+        return (requests - extra) * each / (spent - opening), spent / wall
 
 
 def summarise(result):

@@ -5,19 +5,18 @@ import re
 import signal
 import subprocess
 
-from .processes import BenchError, LIBC, PR_SET_PDEATHSIG
-from .proxies import WORKS, need
+from .processes import BenchError, LIBC, PR_SET_PDEATHSIG, need
 
 
 def load(work, port, requests, connections, streams, core=None, seconds=120):
-    """Sends `requests` GET requests and returns requests per second of wall time.
+    """Sends `requests` requests of a `Work` and returns requests per second of wall time.
 
     Raises BenchError unless every single one was answered with 2xx."""
     command = [need("h2load"), "-n", str(requests), "-c", str(min(connections, requests)),
                "-t", "1"]
-    command += ["--h1"] if WORKS[work]["front"] == "h1" else ["-m", str(streams)]
+    command += ["--h1"] if work.front == "h1" else ["-m", str(streams)]
 
-    if WORKS[work]["close"]:
+    if work.close:
         # h2load then opens a connection per request, and resumes the session of the last one.
         command += ["-H", "connection: close"]
 
@@ -38,7 +37,7 @@ def load(work, port, requests, connections, streams, core=None, seconds=120):
         said = outcome.group(0) if outcome else (done.stdout + done.stderr)[-300:]
         raise BenchError(f"void: {good.group(1) if good else 0} of {requests} were 2xx; {said}")
     protocol = re.search(r"Application protocol: (\S+)", done.stdout)
-    expected = {"h1": "http/1.1", "h2": "h2"}[WORKS[work]["front"]]
+    expected = {"h1": "http/1.1", "h2": "h2"}[work.front]
     if not protocol or protocol.group(1) != expected:
         raise BenchError(f"void: spoke {protocol and protocol.group(1)}, not {expected}")
     return float(speed.group(1))

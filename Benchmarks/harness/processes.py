@@ -1,5 +1,6 @@
 """Child processes, ports, certificates: started here, ended here, by pid."""
 
+import collections
 import ctypes
 import os
 import shutil
@@ -8,12 +9,32 @@ import socket
 import subprocess
 import time
 
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 PR_SET_PDEATHSIG = 1
 LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 class BenchError(Exception):
     """A measurement that could not be made; the text says why."""
+
+
+def executable(name):
+    """The path of an installed program, sbin and the project's .venv included; or None."""
+    folders = os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin", f"{ROOT}/.venv/bin"
+    return shutil.which(name, path=":".join(folders))
+
+
+def need(name):
+    """The path of an installed program; a BenchError when there is none."""
+    path = executable(name)
+    if not path:
+        raise BenchError(f"{name} is not installed")
+    return path
+
+
+def write(path, text):
+    with open(path, "w") as file:
+        file.write(text)
 
 
 class Processes:
@@ -141,33 +162,32 @@ def _read(path):
         return ""
 
 
-def make_certificate(folder):
-    """A self-signed ECDSA P-256 certificate: paths of certificate, key, and both in one file."""
-    certificate = os.path.join(folder, "server.pem")
-    key = os.path.join(folder, "server.key")
-    both = os.path.join(folder, "both.pem")
+Certificate = collections.namedtuple("Certificate", "chain key both")
+KEYS = {"p256": ["ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"], "rsa": ["rsa:2048"]}
+
+
+def make_certificate(folder, kind):
+    """A self-signed certificate, `p256` or `rsa`: paths of it, its key, and both in one file."""
+    paths = Certificate(*(os.path.join(folder, f"{kind}.{end}") for end in ("crt", "key", "pem")))
     done = subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1",
-         "-nodes", "-days", "2", "-subj", "/CN=localhost", "-addext",
-         "subjectAltName=DNS:localhost,IP:127.0.0.1", "-keyout", key, "-out", certificate],
-        capture_output=True, text=True)
+        ["openssl", "req", "-x509", "-newkey", *KEYS[kind], "-nodes", "-days", "2", "-subj",
+         "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1", "-keyout",
+         paths.key, "-out", paths.chain], capture_output=True, text=True)
     if done.returncode != 0:
         raise BenchError("openssl req failed:\n" + done.stderr)
-    with open(both, "w") as out:
-        for part in (certificate, key):
-            with open(part) as file:
-                out.write(file.read())
-    return certificate, key, both
+    with open(paths.chain) as chain, open(paths.key) as key:
+        write(paths.both, chain.read() + key.read())
+    return paths
 
 
 def compile_c(source, out, options=()):
     """Compiles one C file of this folder's parent with whatever compiler is there; its path."""
-    folder = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     compiler = next(filter(None, map(shutil.which, ("cc", "clang", "gcc"))), None)
     if not compiler:
         raise BenchError("no C compiler: cc, clang or gcc is needed")
-    done = subprocess.run([compiler, "-O2", *options, "-o", out, os.path.join(folder, source)],
-                          capture_output=True, text=True)
+    done = subprocess.run(
+        [compiler, "-O2", *options, "-o", out, os.path.join(ROOT, "Benchmarks", source)],
+        capture_output=True, text=True)
     if done.returncode != 0:
         raise BenchError(f"{source} does not compile:\n{done.stderr}")
     return out

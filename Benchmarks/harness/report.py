@@ -2,7 +2,8 @@
 
 import statistics
 
-from .proxies import TITLES, WORKS
+from .proxies import TITLES
+from .works import WORKS
 
 
 def table(head, rows):
@@ -29,12 +30,12 @@ def by_work(results, works, show):
     names = [name for name in TITLES if any(name in results.get(work, {}) for work in works)]
     rows = [[TITLES[name]] + [cell(results.get(work, {}).get(name), show) for work in works]
             for name in names]
-    return table(["proxy"] + [WORKS[work]["title"] for work in works], rows)
+    return table(["proxy"] + [WORKS[work].title for work in works], rows)
 
 
 def voids(results):
     """A line for each figure that must not be used."""
-    return "".join(f"\n- {WORKS[work]['title']}, {TITLES[name]}: {entry['void'].strip()}"
+    return "".join(f"\n- {WORKS[work].title}, {TITLES[name]}: {entry['void'].strip()}"
                    for work, entries in results.items() for name, entry in entries.items()
                    if entry.get("void"))
 
@@ -57,7 +58,7 @@ def allocations(results, works):
     for work, entries in results.items():
         entry = entries.get("edge")
         if entry and not entry.get("void") and entry["sites"]:
-            text += f"\n{WORKS[work]['title']}, edge-proxy, by caller:\n\n"
+            text += f"\n{WORKS[work].title}, edge-proxy, by caller:\n\n"
             text += "".join(f"- {site['per_request']:.2f} {site['site']}\n"
                             for site in entry["sites"])
     return text + voids(results)
@@ -78,7 +79,7 @@ def cpu(results, works):
 def busy(results, works):
     """The median part of the wall time that each proxy computed, work by work."""
     return "; ".join(
-        WORKS[work]["title"] + " " + ", ".join(
+        WORKS[work].title + " " + ", ".join(
             f"{TITLES[name]} {statistics.median(entry['busy']):.0%}"
             for name, entry in results[work].items() if entry["median"])
         for work in works if work in results)
@@ -92,7 +93,7 @@ def syscalls(results, works):
             if not entry.get("void"):
                 calls = ", ".join(f"{call} {figure:.2f}" for call, figure in
                                   entry["calls"].items())
-                text += f"\n- {WORKS[work]['title']}, {TITLES[name]}: {calls}"
+                text += f"\n- {WORKS[work].title}, {TITLES[name]}: {calls}"
     return text + voids(results)
 
 

@@ -6,30 +6,31 @@ import signal
 
 from .load import load
 from .processes import BenchError, Processes, descendants
-from .proxies import WORKS, start_proxy, start_upstream
+from .proxies import start_proxy, start_upstream
+from .works import WORKS
 
 
-def syscalls_per_request(setting, name, work, requests, size=128):
+def syscalls_per_request(setting, name, work, requests):
     """System calls of one request in steady state: the slope between N and 3N requests.
 
     Returns a dict: `total`, and `calls` by name for those seen at least every hundredth request."""
-    short = count_syscalls(setting, name, work, requests, size)
-    long = count_syscalls(setting, name, work, 3 * requests, size)
+    short = count_syscalls(setting, name, work, requests)
+    long = count_syscalls(setting, name, work, 3 * requests)
     each = {call: (long[call] - short[call]) / (2 * requests) for call in long}
     return dict(total=sum(each.values()),
                 calls={call: figure for call, figure in
                        sorted(each.items(), key=lambda pair: -pair[1]) if abs(figure) >= 0.01})
 
 
-def count_syscalls(setting, name, work, requests, size):
+def count_syscalls(setting, name, work, requests):
     """Calls by name in a process life that serves `requests` requests."""
     out = os.path.join(setting.folder, f"strace-{name}-{work}-{requests}")
-    connections, streams = WORKS[work]["load"]
+    connections, streams = WORKS[work].load
     with Processes(setting.folder) as processes:
-        upstream = start_upstream(processes, setting, size)
-        proxy = start_proxy(processes, setting, name, work, upstream,
+        upstream = start_upstream(processes, setting, WORKS[work])
+        proxy = start_proxy(processes, setting, name, WORKS[work].task(upstream),
                             prefix=["strace", "-f", "-c", "-qq", "-o", out])
-        load(work, proxy.port, requests, connections, streams)
+        load(WORKS[work], proxy.port, requests, connections, streams)
         # strace writes its table when what it follows ends, so that is what gets the signal.
         for pid in descendants(proxy.child.pid)[1:2]:
             os.kill(pid, signal.SIGTERM)

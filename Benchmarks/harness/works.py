@@ -1,0 +1,93 @@
+"""The works: what clients ask for, over which protocols, and how much of it at once."""
+
+import dataclasses
+
+MIB = 1 << 20
+
+
+@dataclasses.dataclass(frozen=True)
+class Work:
+    """One kind of traffic.
+
+    `front` is what clients speak over TLS, `h1` or `h2`; `upstream` what the proxy speaks to the
+    upstream: `1.1`, `h2c`, or `h2`, the last one over TLS. `load` and `small_load` are connections
+    and streams of each: in the runs that count CPU time, and in those that count instructions,
+    allocations and system calls; a work without the latter is not part of those. `size` and
+    `upload` are bytes of an answer and of a request's body. A work with `batch` is done in runs of
+    so many requests with new connections each, because connecting belongs to it. `unit` is what is
+    counted: its name and how much of it one request is. `first` is the number of requests of the
+    first load, from which the others' lengths follow."""
+
+    title: str
+    family: str
+    front: str
+    upstream: str
+    load: tuple
+    first: int
+    small_load: tuple = None
+    size: int = 128
+    upload: int = 0
+    certificate: str = "p256"
+    batch: int = None
+    close: bool = False
+    unit: tuple = ("requests", 1)
+
+    def task(self, port, **more):
+        """What a proxy is set up for so that it does this work with the upstream at `port`."""
+        return Task(self.upstream, port, self.certificate, **more)
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """What a proxy is set up for: protocol of the upstream as in `Work`, its port on 127.0.0.1,
+    kind of the proxy's certificate (`p256` or `rsa`), worker threads or processes, and whether it
+    must be one process without a master. Every listener offers HTTP/2 and HTTP/1.1."""
+
+    upstream: str
+    port: int
+    certificate: str = "p256"
+    workers: int = 1
+    single: bool = False
+
+
+def pairing(front, upstream, size=128):
+    """Small requests over kept connections."""
+    title = f"{front} → {dict([('1.1', 'h1')]).get(upstream, upstream)}"
+    return Work(title + (", 16 KiB" if size > 128 else ""),
+                "Answers of 16 KiB" if size > 128 else "Answers of 128 bytes", front, upstream,
+                load=(64, 1) if front == "h1" else (16, 32), first=8000 if size == 128 else 4000,
+                small_load=((4, 1) if front == "h1" else (2, 32)) if size == 128 else None,
+                size=size)
+
+
+def handshakes(title, **more):
+    """One connection and one request each."""
+    return Work(title, "Connections", "h1", "1.1",
+                **dict(dict(load=(250, 1), first=250, batch=250, unit=("connections", 1)), **more))
+
+
+def bulk(title, front, **more):
+    """Bodies of 10 MiB."""
+    return Work(title, "Bodies of 10 MiB, in MiB", front, "1.1",
+                load=(4, 1) if front == "h1" else (4, 4), first=32, unit=("MiB", 10), **more)
+
+
+WORKS = {
+    "h1-h1": pairing("h1", "1.1"),
+    "h2-h1": pairing("h2", "1.1"),
+    "h2-h2c": pairing("h2", "h2c"),
+    "h1-h2c": pairing("h1", "h2c"),
+    "h1-h1-16k": pairing("h1", "1.1", 16384),
+    "h2-h1-16k": pairing("h2", "1.1", 16384),
+    "h2-h2c-16k": pairing("h2", "h2c", 16384),
+    "h1-h2c-16k": pairing("h1", "h2c", 16384),
+    "h2-h2": dataclasses.replace(pairing("h2", "h2"), title="h2 → h2 over TLS", small_load=None),
+    "full-p256": handshakes("full handshakes, P-256"),
+    "full-rsa": handshakes("full handshakes, RSA-2048", certificate="rsa"),
+    "resumed": handshakes("resumed handshakes", load=(16, 1), first=500, batch=None, close=True),
+    "churn": handshakes("4 requests each", batch=1000),
+    "h1-down": bulk("h1, down", "h1", size=10 * MIB),
+    "h1-up": bulk("h1, up", "h1", upload=10 * MIB),
+    "h2-down": bulk("h2, down", "h2", size=10 * MIB),
+    "h2-up": bulk("h2, up", "h2", upload=10 * MIB),
+}
