@@ -1,7 +1,8 @@
 // An upstream that costs next to nothing: one fixed answer over HTTP/1.1 and h2c, on one port.
 //
-// Usage: origin PORT SIZE. It reads no field: every request is answered 200 with SIZE bytes.
-// HTTP/1.1 requests must have no body; HTTP/2 requests may. It trusts its only client, the proxy.
+// Usage: origin PORT SIZE UPLOAD. Every request is answered 200 with SIZE bytes. HTTP/1.1 requests
+// must have a body of UPLOAD bytes, by length or in chunks; with 0 they have none, and no field is
+// read. HTTP/2 requests may have any. It trusts its only client, the proxy.
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
@@ -42,13 +43,16 @@ struct connection {
   size_t used;
   uint64_t owed;   // HTTP/1.1: bytes of answers not yet written
   size_t at;       // HTTP/1.1: offset into `block` of the next of them
+  uint64_t left;   // HTTP/1.1: bytes to come of the request's body, or of its chunk
+  uint64_t got;    // HTTP/1.1: bytes of chunks begun
+  int chunked;
   struct http2 *http2;
   uint8_t input[INPUT];
 };
 
 static struct connection *connections[DESCRIPTORS];
 static int epoll;
-static size_t body_size, answer_size, block_size, head_size;
+static size_t body_size, upload_size, answer_size, block_size, head_size;
 static uint8_t *block;      // whole HTTP/1.1 answers, as many as fit
 static uint8_t *body;
 static uint8_t head[256];   // HPACK block of the HTTP/2 answer
@@ -122,12 +126,60 @@ static int flush_http1(struct connection *it) {
   return 0;
 }
 
+// Learns from a complete head what body follows; -1 when it is not of the size that is expected.
+static int begin_body(struct connection *it, char *head, uint8_t *end) {
+  *end = 0;
+  const char *length = strcasestr(head, "\r\ncontent-length:");
+  if (length != NULL) {
+    it->left = strtoull(length + 17, NULL, 10);
+    return it->left == upload_size ? 0 : -1;
+  }
+  it->got = 0;
+  it->chunked = strcasestr(head, "\r\ntransfer-encoding: chunked") != NULL;
+  return it->chunked ? 0 : -1;
+}
+
+// Takes the size of a chunk, and what ends a body after the last one. Returns as `step` does.
+static ssize_t begin_chunk(struct connection *it, const uint8_t *from, size_t size) {
+  const uint8_t *end = memmem(from, size, "\r\n", 2);
+  if (end == NULL) return 0;
+  uint64_t chunk = strtoull((const char *)from, NULL, 16);
+  it->got += chunk;
+  if (chunk > 0) {
+    it->left = chunk + 2;
+    return end + 2 - from;
+  }
+  if (size < (size_t)(end - from) + 4) return 0;
+  if (it->got != upload_size) return -1;
+  it->chunked = 0;
+  it->owed += answer_size;
+  return end + 4 - from;
+}
+
+// Takes a head, a part of a body or a chunk's size from HTTP/1.1 input. Returns the bytes taken, 0
+// when more must come, -1 for what it cannot read.
+static ssize_t step(struct connection *it, uint8_t *from, size_t size) {
+  if (it->left > 0) {
+    size_t part = size < it->left ? size : it->left;
+    it->left -= part;
+    if (it->left == 0 && !it->chunked) it->owed += answer_size;
+    return (ssize_t)part;
+  }
+  if (it->chunked) return begin_chunk(it, from, size);
+  uint8_t *end = memmem(from, size, "\r\n\r\n", 4);
+  if (end == NULL) return 0;
+  if (upload_size == 0) it->owed += answer_size;
+  else if (begin_body(it, (char *)from, end) < 0) return -1;
+  return end + 4 - from;
+}
+
 static int read_http1(struct connection *it) {
   size_t start = 0;
-  uint8_t *end;
-  while ((end = memmem(it->input + start, it->used - start, "\r\n\r\n", 4)) != NULL) {
-    start = (size_t)(end - it->input) + 4;
-    it->owed += answer_size;
+  ssize_t taken = 1;
+  while (start < it->used && taken > 0) {
+    taken = step(it, it->input + start, it->used - start);
+    if (taken < 0) return -1;
+    start += (size_t)taken;
   }
   memmove(it->input, it->input + start, it->used - start);
   it->used -= start;
@@ -320,6 +372,7 @@ static void welcome(int listener) {
 int main(int count, char **arguments) {
   if (count != 4) return 64;
   body_size = strtoul(arguments[2], NULL, 10);
+  upload_size = strtoul(arguments[3], NULL, 10);
   make_answer();
   struct sockaddr_in address = {.sin_family = AF_INET,
                                 .sin_port = htons((uint16_t)atoi(arguments[1])),

@@ -2,7 +2,7 @@
 
 import statistics
 
-from .load import load
+from .load import check_resumption, load
 from .processes import BenchError, Processes, cores, cpu_seconds
 from .proxies import start_proxy, start_upstream, supports
 from .works import WORKS
@@ -21,7 +21,8 @@ def compare(setting, names, work, rounds, seconds, say=lambda text: None):
     results = {name: dict(samples=[], busy=[], void=None) for name in names}
     with Processes(setting.folder) as processes:
         upstream = start_upstream(processes, setting, work, other_core)
-        measures = {name: Measure(work, other_core) for name in names}
+        payload = setting.payload(work.upload) if work.upload else None
+        measures = {name: Measure(work, payload, other_core) for name in names}
 
         def attempt(name, action):
             """One step of a proxy's measurement; after a failed one its figure is void."""
@@ -50,13 +51,15 @@ def compare(setting, names, work, rounds, seconds, say=lambda text: None):
 class Measure:
     """One proxy under the load of one work."""
 
-    def __init__(self, work, core):
-        self.work, self.core = work, core
+    def __init__(self, work, payload, core):
+        self.work, self.payload, self.core = work, payload, core
         self.proxy, self.requests = None, None
 
     def warm(self, proxy, seconds):
         """Warms the proxy up, and finds how many requests take it `seconds` of CPU time."""
         self.proxy = proxy
+        if self.work.close:
+            check_resumption(proxy.port)
         spent, _ = self.spend(self.work.first)
         # The second load is warm, and tells what the first one hides.
         spent, _ = self.spend(self.work.first)
@@ -70,7 +73,8 @@ class Measure:
         batch = self.work.batch or requests
         start, wall = cpu_seconds(self.proxy.child.pid), 0
         for _ in range(-(-requests // batch)):
-            wall += batch / load(self.work, self.proxy.port, batch, *self.work.load, self.core)
+            wall += batch / load(self.work, self.proxy.port, batch, *self.work.load, self.core,
+                                 payload=self.payload)
         return cpu_seconds(self.proxy.child.pid) - start, wall
 
     def sample(self):
