@@ -85,7 +85,7 @@ WORKS = {
     "full-p256": handshakes("full handshakes, P-256"),
     "full-rsa": handshakes("full handshakes, RSA-2048", certificate="rsa"),
     "resumed": handshakes("resumed handshakes", load=(16, 1), first=500, batch=None, close=True),
-    "churn": handshakes("4 requests each", batch=1000),
+    "churn": handshakes("4 requests each", batch=1000, unit=("connections", 0.25)),
     "h1-down": bulk("h1, down", "h1", size=10 * MIB),
     "h1-up": bulk("h1, up", "h1", upload=10 * MIB),
     "h2-down": bulk("h2, down", "h2", size=10 * MIB),
