@@ -9,7 +9,7 @@ JOBS ?= 2
 ARGUMENTS ?=
 SECONDS ?= 600
 
-.PHONY: help run build test test-unit test-e2e test-sanitized soak lint certs bench fuzz install clean
+.PHONY: help run build test test-unit test-e2e test-sanitized soak lint certs bench gate fuzz install bench-install clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -19,6 +19,9 @@ run: install certs build ## Install what is missing, build, and start the demo o
 
 install: ## Install what building and testing need (apt and a Python environment in .venv)
 	@Scripts/install-dependencies
+
+bench-install: ## Install the same and the proxies that benchmarks are compared with
+	@Scripts/install-dependencies --bench
 
 build: ## Build the release binary
 	swift build -c release
@@ -47,8 +50,11 @@ lint: ## Check the format of every Swift file
 certs: ## Make development certificates in certs/ where they are missing
 	certs/make-development-certificates
 
-bench: install build ## Measure instructions, allocations and requests per CPU second beside peers
+bench: bench-install build ## Measure instructions, allocations and work per CPU second beside peers
 	Benchmarks/run $(ARGUMENTS)
+
+gate: install build ## Fail when instructions, allocations or system calls per request have changed
+	Benchmarks/run --gate --quick --only instructions,allocations,syscalls $(ARGUMENTS)
 
 fuzz: ## Run every fuzz target for SECONDS each (600), two at a time
 	Fuzz/run all $(SECONDS)

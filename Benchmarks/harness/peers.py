@@ -37,7 +37,6 @@ http {{
   ssl_protocols TLSv1.2 TLSv1.3;
   ssl_session_cache shared:tls:10m;
   http2_max_concurrent_streams 128;
-  http2_body_preread_size 1m;
   client_max_body_size 0;
   client_body_buffer_size 128k;
   upstream service {{
@@ -66,7 +65,7 @@ http {{
 
 
 def haproxy(setting, folder, task, port):
-    """HAProxy: connections to the upstream are shared by all clients."""
+    """HAProxy: connections to the upstream are shared by all clients; buffers of four records."""
     path = os.path.join(folder, "haproxy.cfg")
     protocol = {"1.1": "", "h2c": " proto h2", "h2":
                 f" ssl verify required ca-file {setting.certificates['p256'].chain}"
@@ -76,7 +75,7 @@ def haproxy(setting, folder, task, port):
   maxconn 8192
   ssl-default-bind-options ssl-min-ver TLSv1.2
   tune.h2.max-concurrent-streams 128
-  tune.h2.initial-window-size 1048576
+  tune.bufsize 65536
 defaults
   mode http
   timeout connect 5s
@@ -96,7 +95,7 @@ backend service
 
 
 def nghttpx(setting, folder, task, port):
-    """nghttpx: one configuration on the command line."""
+    """nghttpx: TLS records of full size from the start."""
     certificate = setting.certificates[task.certificate]
     protocol = {"1.1": "", "h2c": ";;proto=h2", "h2": ";;proto=h2;tls;sni=localhost"}[task.upstream]
     return [need("nghttpx"), "--conf=/dev/null", f"--workers={task.workers}",
@@ -104,8 +103,7 @@ def nghttpx(setting, folder, task, port):
             f"--frontend=127.0.0.1,{port}", f"--backend=127.0.0.1,{task.port}{protocol}",
             f"--cacert={setting.certificates['p256'].chain}",
             "--accesslog-file=", "--log-level=ERROR", "--frontend-http2-max-concurrent-streams=128",
-            "--frontend-http2-window-size=1M", "--frontend-http2-connection-window-size=16M",
-            "--backlog=2048", "--backend-keep-alive-timeout=300s",
+            "--tls-dyn-rec-warmup-threshold=0", "--backlog=2048", "--backend-keep-alive-timeout=300s",
             f"--pid-file={folder}/nghttpx.pid", certificate.key, certificate.chain]
 
 

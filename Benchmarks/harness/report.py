@@ -65,24 +65,36 @@ def allocations(results, works):
 
 
 def cpu(results, works):
+    """One table for each family of works, and what came of the aims."""
     def show(entry):
         low, high = entry["quartiles"]
         return (f"{whole(entry['median'])} ({whole(low)} … {whole(high)})"
                 + (f", {entry['ratio']:.2f}×" if entry["ratio"] else ""))
-    return ("## Requests per second of the proxy's own CPU time\n\n"
-            + by_work(results, works, show)
-            + "\n\nMedian (quartiles), and the median of the ratio to each round's best peer.\n"
-            + "How busy each proxy kept its core: " + busy(results, works) + ".\n"
-            + voids(results))
+    text = ("## Work per second of the proxy's own CPU time\n\n"
+            "Median (quartiles), and the median of the ratio to each round's best peer.\n")
+    works = [work for work in works if work in results]
+    for family in dict.fromkeys(WORKS[work].family for work in works):
+        members = [work for work in works if WORKS[work].family == family]
+        text += (f"\n### {family}: {WORKS[members[0]].unit[0]} per CPU second\n\n"
+                 + by_work(results, members, show)
+                 + "\n\nHow busy each kept its core:\n\n" + by_work(
+                     results, members, lambda entry: f"{statistics.median(entry['busy']):.0%}")
+                 + "\n")
+    return text + aims(results, works) + voids(results)
 
 
-def busy(results, works):
-    """The median part of the wall time that each proxy computed, work by work."""
-    return "; ".join(
-        WORKS[work].title + " " + ", ".join(
-            f"{TITLES[name]} {statistics.median(entry['busy']):.0%}"
-            for name, entry in results[work].items() if entry["median"])
-        for work in works if work in results)
+def aims(results, works):
+    """The ratio to the best peer that is aimed at, and those that were measured."""
+    def outcome(entry, aim):
+        if not entry or not entry.get("ratio"):
+            return "–"
+        return f"{entry['ratio']:.2f}, {'met' if entry['ratio'] >= aim else 'missed'}"
+    rows = [[WORKS[work].title, f"{WORKS[work].aim:.2f}",
+             *(outcome(results[work].get(name), WORKS[work].aim) for name in
+               ("edge-quiet", "edge"))]
+            for work in works if WORKS[work].aim]
+    head = ["work", "aim", "no access log, as the peers", "with access log"]
+    return "\n### Aims: ratio to the best peer\n\n" + table(head, rows) + "\n" if rows else ""
 
 
 def syscalls(results, works):
@@ -101,20 +113,25 @@ SECTIONS = {"instructions": instructions, "allocations": allocations, "cpu": cpu
             "syscalls": syscalls}
 
 
-def breaches(report, thresholds, works):
-    """What edge-proxy exceeds or was not measured on: one line each, none if the gate is open."""
+# Section and the figure of it that is watched.
+GATES = {"instructions": "per_request", "allocations": "own", "syscalls": "total"}
+
+
+def breaches(report, section, threshold, works):
+    """Where edge-proxy's figures of a section leave what a threshold allows, to either side: a
+    figure that fell asks for a new threshold. One line each, none if the gate is open.
+
+    A threshold is a dict: `figures` by work, and how far one may be off, `relative` to the figure
+    and `absolute`, whichever is more."""
     found = []
-    checks = [("instructions", "per_request", "instructions_per_request", 0),
-              ("allocations", "own", "own_allocations_per_request",
-               thresholds["allocation_resolution"])]
-    for section, key, budgets, slack in checks:
-        if section not in report:
+    for work in [work for work in works if work in threshold["figures"]]:
+        entry = report[section].get(work, {}).get("edge")
+        expected = threshold["figures"][work]
+        slack = max(threshold["relative"] * expected, threshold["absolute"])
+        if entry is None or entry.get("void"):
+            found.append(f"{section} {work}: not measured: {entry and entry['void']}")
             continue
-        for work in [work for work in works if work in thresholds[budgets]]:
-            entry = report[section].get(work, {}).get("edge")
-            budget = thresholds[budgets][work]
-            if entry is None or entry.get("void"):
-                found.append(f"{section} {work}: not measured")
-            elif entry[key] > budget + slack:
-                found.append(f"{section} {work}: {entry[key]:.2f} is above {budget}")
+        figure = entry[GATES[section]]
+        if abs(figure - expected) > slack:
+            found.append(f"{section} {work}: {figure:.2f} is not {expected} ± {slack:.4g}")
     return found

@@ -9,6 +9,11 @@ from .processes import BenchError, Processes, descendants
 from .proxies import start_proxy, start_upstream
 from .works import WORKS
 
+# Connections and streams of each by front and upstream protocol. With more, how many requests meet
+# in one read depends on who is faster; so many always meet where all are sent over one connection.
+STEADY = {("h1", "1.1"): (1, 1), ("h1", "h2c"): (1, 1), ("h2", "1.1"): (1, 1),
+          ("h2", "h2c"): (1, 32)}
+
 
 def syscalls_per_request(setting, name, work, requests):
     """System calls of one request in steady state: the slope between N and 3N requests.
@@ -25,7 +30,7 @@ def syscalls_per_request(setting, name, work, requests):
 def count_syscalls(setting, name, work, requests):
     """Calls by name in a process life that serves `requests` requests."""
     out = os.path.join(setting.folder, f"strace-{name}-{work}-{requests}")
-    connections, streams = WORKS[work].load
+    connections, streams = STEADY[WORKS[work].front, WORKS[work].upstream]
     with Processes(setting.folder) as processes:
         upstream = start_upstream(processes, setting, WORKS[work])
         proxy = start_proxy(processes, setting, name, WORKS[work].task(upstream),
