@@ -1,6 +1,7 @@
 """Work per second of a proxy's own CPU time, all proxies interleaved on one core."""
 
 import statistics
+import time
 
 from .load import check_resumption, load
 from .processes import BenchError, Processes, cores, cpu_seconds
@@ -71,11 +72,11 @@ class Measure:
     def spend(self, requests):
         """CPU seconds and wall seconds of a load; one with `batch` rounds it up to whole ones."""
         batch = self.work.batch or requests
-        start, wall = cpu_seconds(self.proxy.child.pid), 0
+        start, wall = settled(self.proxy.child.pid), 0
         for _ in range(-(-requests // batch)):
             wall += batch / load(self.work, self.proxy.port, batch, *self.work.load, self.core,
                                  payload=self.payload)
-        return cpu_seconds(self.proxy.child.pid) - start, wall
+        return settled(self.proxy.child.pid) - start, wall
 
     def sample(self):
         """Units of the work per CPU second, without the cost of opening the connections where
@@ -92,6 +93,19 @@ class Measure:
             raise BenchError("void: no CPU time was seen")
         _, each = self.work.unit
         return (requests - extra) * each / (spent - opening), spent / wall
+
+
+def settled(pid):
+    """CPU seconds of a process once it has done what a load leaves to it, closing connections;
+    after a second in any case."""
+    before = cpu_seconds(pid)
+    for _ in range(100):
+        time.sleep(0.01)
+        now = cpu_seconds(pid)
+        if now - before < 0.0005:
+            break
+        before = now
+    return now
 
 
 def summarise(result):

@@ -102,8 +102,9 @@ def nghttpx(setting, folder, task, port):
             *(["--single-process"] if task.single else []),
             f"--frontend=127.0.0.1,{port}", f"--backend=127.0.0.1,{task.port}{protocol}",
             f"--cacert={setting.certificates['p256'].chain}",
-            "--accesslog-file=", "--log-level=ERROR", "--frontend-http2-max-concurrent-streams=128",
-            "--tls-dyn-rec-warmup-threshold=0", "--backlog=2048", "--backend-keep-alive-timeout=300s",
+            "--accesslog-file=", "--log-level=ERROR",
+            "--frontend-http2-max-concurrent-streams=128", "--tls-dyn-rec-warmup-threshold=0",
+            "--backlog=2048", "--backend-keep-alive-timeout=300s",
             f"--pid-file={folder}/nghttpx.pid", certificate.key, certificate.chain]
 
 
