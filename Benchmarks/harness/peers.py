@@ -65,7 +65,8 @@ http {{
 
 
 def haproxy(setting, folder, task, port):
-    """HAProxy: connections to the upstream are shared by all clients; buffers of four records."""
+    """HAProxy: connections to the upstream are shared by all clients. Buffers hold a body with its
+    head where that is possible; small ones are faster where they suffice."""
     path = os.path.join(folder, "haproxy.cfg")
     protocol = {"1.1": "", "h2c": " proto h2", "h2":
                 f" ssl verify required ca-file {setting.certificates['p256'].chain}"
@@ -75,7 +76,7 @@ def haproxy(setting, folder, task, port):
   maxconn 8192
   ssl-default-bind-options ssl-min-ver TLSv1.2
   tune.h2.max-concurrent-streams 128
-  tune.bufsize 65536
+  tune.bufsize {16384 if task.body <= 8192 else 65536}
 defaults
   mode http
   timeout connect 5s

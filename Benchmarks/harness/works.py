@@ -36,18 +36,20 @@ class Work:
 
     def task(self, port, **more):
         """What a proxy is set up for so that it does this work with the upstream at `port`."""
-        return Task(self.upstream, port, self.certificate, **more)
+        return Task(self.upstream, port, self.certificate, max(self.size, self.upload), **more)
 
 
 @dataclasses.dataclass(frozen=True)
 class Task:
     """What a proxy is set up for: protocol of the upstream as in `Work`, its port on 127.0.0.1,
-    kind of the proxy's certificate (`p256` or `rsa`), worker threads or processes, and whether it
-    must be one process without a master. Every listener offers HTTP/2 and HTTP/1.1."""
+    kind of the proxy's certificate (`p256` or `rsa`), bytes of the bodies to come, worker threads
+    or processes, and whether it must be one process without a master. Every listener offers HTTP/2
+    and HTTP/1.1."""
 
     upstream: str
     port: int
     certificate: str = "p256"
+    body: int = 128
     workers: int = 1
     single: bool = False
 
