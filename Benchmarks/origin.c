@@ -1,17 +1,21 @@
 // An upstream that costs next to nothing: one fixed answer over HTTP/1.1 and h2c, on one port.
 //
-// Usage: origin PORT SIZE UPLOAD. Every request is answered 200 with SIZE bytes. HTTP/1.1 requests
-// must have a body of UPLOAD bytes, by length or in chunks; with 0 they have none, and no field is
-// read. HTTP/2 requests may have any. It trusts its only client, the proxy.
+// Usage: origin [-a] [-q] [-c FILE] PORT SIZE UPLOAD. Every request is answered 200 with SIZE
+// bytes. HTTP/1.1 requests must have a body of UPLOAD bytes, by length or in chunks; with 0 they
+// have none, and no field is read. HTTP/2 requests may have any. It trusts its only client, the
+// proxy. -a listens on all of 127.0.0.0/8, -q never answers, -c keeps two counters in FILE, native
+// 64-bit words: connections accepted, requests received.
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/tcp.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -51,7 +55,8 @@ struct connection {
 };
 
 static struct connection *connections[DESCRIPTORS];
-static int epoll;
+static int epoll, quiet;
+static uint64_t unseen[2], *counters = unseen;  // accepted, requests
 static size_t body_size, upload_size, answer_size, block_size, head_size;
 static uint8_t *block;      // whole HTTP/1.1 answers, as many as fit
 static uint8_t *body;
@@ -113,6 +118,7 @@ static ssize_t put(struct connection *it, const uint8_t *from, size_t size) {
 }
 
 static int flush_http1(struct connection *it) {
+  if (quiet) it->owed = 0;
   while (it->owed > 0) {
     size_t part = block_size - it->at;
     if (part > it->owed) part = it->owed;
@@ -168,6 +174,7 @@ static ssize_t step(struct connection *it, uint8_t *from, size_t size) {
   if (it->chunked) return begin_chunk(it, from, size);
   uint8_t *end = memmem(from, size, "\r\n\r\n", 4);
   if (end == NULL) return 0;
+  counters[1]++;
   if (upload_size == 0) it->owed += answer_size;
   else if (begin_body(it, (char *)from, end) < 0) return -1;
   return end + 4 - from;
@@ -215,7 +222,7 @@ static struct answer *find(struct http2 *it, uint32_t stream) {
 static void produce(struct http2 *it) {
   for (uint32_t number = 0; number < it->count && it->used < OUTPUT; number++) {
     struct answer *answer = answer_at(it, number);
-    if (!answer->ready || answer->stream == 0) continue;
+    if (answer->ready <= quiet || answer->stream == 0) continue;
     if (answer->ready == 1) {
       int ends = body_size == 0 ? END_STREAM : 0;
       frame(it, head_size, HEADERS, END_HEADERS | ends, answer->stream, head);
@@ -274,6 +281,7 @@ static int received(struct http2 *it, int type, int flags, uint32_t stream, cons
       if (find(it, stream) == NULL) {
         if (it->count == PENDING) return -1;
         *answer_at(it, it->count++) = (struct answer){stream, 0, (int64_t)body_size, it->initial};
+        counters[1]++;
       }
     }
     if ((flags & END_HEADERS) && it->open_ends && (answer = find(it, stream)) != NULL)
@@ -362,6 +370,7 @@ static void welcome(int listener) {
       continue;
     }
     setsockopt(file, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    counters[0]++;
     it->file = file;
     connections[file] = it;
     struct epoll_event event = {.events = EPOLLIN, .data.fd = file};
@@ -369,16 +378,33 @@ static void welcome(int listener) {
   }
 }
 
+static void keep_counters(const char *path) {
+  int file = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+  if (file < 0 || ftruncate(file, sizeof unseen) < 0) exit(1);
+  counters = mmap(NULL, sizeof unseen, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+  if (counters == MAP_FAILED) exit(1);
+  close(file);
+}
+
 int main(int count, char **arguments) {
-  if (count != 4) return 64;
+  in_addr_t where = INADDR_LOOPBACK;
+  for (int option; (option = getopt(count, arguments, "aqc:")) != -1;) {
+    if (option == 'a') where = INADDR_ANY;
+    else if (option == 'q') quiet = 1;
+    else if (option == 'c') keep_counters(optarg);
+    else return 64;
+  }
+  if (count - optind != 3) return 64;
+  arguments += optind - 1;
   body_size = strtoul(arguments[2], NULL, 10);
   upload_size = strtoul(arguments[3], NULL, 10);
   make_answer();
   struct sockaddr_in address = {.sin_family = AF_INET,
                                 .sin_port = htons((uint16_t)atoi(arguments[1])),
-                                .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+                                .sin_addr.s_addr = htonl(where)};
   int on = 1, listener = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
   setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+  setsockopt(listener, SOL_SOCKET, SO_BINDTODEVICE, "lo", 2);
   if (bind(listener, (struct sockaddr *)&address, sizeof address) < 0 ||
       listen(listener, 2048) < 0) {
     perror("origin");
