@@ -8,13 +8,13 @@ from .processes import wait_for, write
 TITLES = {"edge": "edge-proxy", "edge-quiet": "edge-proxy, no access log"}
 
 
-def start(processes, setting, name, task, folder, core, prefix, environment):
+def start(processes, setting, name, task, folder, core, prefix, environment, routes=None):
     """Starts edge-proxy, its access log in a file or off; child, port and path of the log."""
     log = os.path.join(folder, "access.log") if name == "edge" else None
     if log:
         write(log, "")
     file, ready = (os.path.join(folder, end) for end in ("edge.yaml", "ready.json"))
-    write(file, configuration(setting, task, log))
+    write(file, configuration(setting, task, log, routes))
     child = processes.start(
         name, [*prefix, setting.binary, "run", "--config", file, "--ready-file", ready], core,
         environment)
@@ -36,7 +36,16 @@ listeners:
           key: "{certificate.key}"
 routes:
 {routes or route(setting, task)}upstream:
-  max_connections_per_host: 1024
+  max_connections_per_host: 2048
+  max_in_flight_per_host: 16384
+  max_queue_per_host: 16384
+  keepalive: 300s
+registry:
+  max_hosts: 20000
+  max_connections: 16384
+  max_share: 100
+timeouts:
+  idle: 300s
 limits:
   # All load comes from one address.
   max_connections_per_address: 1000000

@@ -106,6 +106,7 @@ def nghttpx(setting, folder, task, port):
             "--accesslog-file=", "--log-level=ERROR",
             "--frontend-http2-max-concurrent-streams=128", "--tls-dyn-rec-warmup-threshold=0",
             "--backlog=2048", "--backend-keep-alive-timeout=300s",
+            "--frontend-keep-alive-timeout=300s", "--frontend-http2-read-timeout=300s",
             f"--pid-file={folder}/nghttpx.pid", certificate.key, certificate.chain]
 
 
