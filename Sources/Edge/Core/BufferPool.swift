@@ -14,7 +14,9 @@ struct BufferPool: ~Copyable {
     /// Bytes lent to queues and heads right now; the base of the memory metrics.
     private(set) var bytesInUse = 0
     private(set) var bytesFree = 0
-    private var free: [11 of UnsafeMutablePointer<UInt8>?] = unsafe .init(repeating: nil)
+    private var free = [11 of FreeBlocks] { index in
+        FreeBlocks(capacity: Limits.pooledBytes / BufferPool.size(of: index))
+    }
 
     /// The class that holds `bytes`; nil when that is more than the largest block.
     @inline(__always)
@@ -31,11 +33,9 @@ struct BufferPool: ~Copyable {
     mutating func take(_ sizeClass: Int) -> UnsafeMutablePointer<UInt8> {
         let size = Self.size(of: sizeClass)
         bytesInUse += size
-        if let block = unsafe free[sizeClass] {
+        if let block = unsafe free[sizeClass].pop() {
             bytesFree -= size
-            unsafe free[sizeClass] =
-                UnsafeRawPointer(block).load(as: UnsafeMutablePointer<UInt8>?.self)
-            return unsafe block
+            return unsafe block.assumingMemoryBound(to: UInt8.self)
         }
         let block = UnsafeMutableRawPointer.allocate(byteCount: size, alignment: 16)
         return unsafe block.bindMemory(to: UInt8.self, capacity: size)
@@ -45,35 +45,21 @@ struct BufferPool: ~Copyable {
     mutating func give(_ block: UnsafeMutablePointer<UInt8>, _ sizeClass: Int) {
         let size = Self.size(of: sizeClass)
         bytesInUse -= size
-        guard bytesFree + size <= Limits.pooledBytes else {
-            unsafe block.deallocate()
-            return
-        }
+        guard bytesFree + size <= Limits.pooledBytes,
+            unsafe free[sizeClass].push(UnsafeMutableRawPointer(block))
+        else { return unsafe block.deallocate() }
         bytesFree += size
-        unsafe UnsafeMutableRawPointer(block).storeBytes(
-            of: free[sizeClass], as: UnsafeMutablePointer<UInt8>?.self)
-        unsafe free[sizeClass] = block
     }
 
     /// Frees every block that is not lent out.
     mutating func drain() {
         for index in 0..<Self.classes {
-            while let block = unsafe free[index] {
-                unsafe free[index] =
-                    UnsafeRawPointer(block).load(as: UnsafeMutablePointer<UInt8>?.self)
-                unsafe block.deallocate()
-            }
+            while let block = unsafe free[index].pop() { unsafe block.deallocate() }
         }
         bytesFree = 0
     }
 
     deinit {
-        for index in 0..<Self.classes {
-            var next = unsafe free[index]
-            while let block = unsafe next {
-                unsafe next = UnsafeRawPointer(block).load(as: UnsafeMutablePointer<UInt8>?.self)
-                unsafe block.deallocate()
-            }
-        }
+        for index in 0..<Self.classes { unsafe free[index].forEach { unsafe $0.deallocate() } }
     }
 }

@@ -66,8 +66,10 @@ enum Limits {
     static let http2WriteBytes = 512 * 1024
     /// Free blocks of nghttp2's that one worker keeps for reuse.
     static let http2PooledBytes = pools ? 8 * 1024 * 1024 : 0
+    /// The same per size: eight of one for each of a thousand streams.
+    static let http2PooledBlocks = pools ? 8192 : 0
     /// 256 heads of 1.8 KiB that one worker keeps: as many as a busy one has in flight.
-    static let pooledHeads = pools ? 256 : 0
+    static let pooledHeads = pools ? 4096 : 0
     /// 20 ms without a request make a host quiet: the next one may take over a connection that
     /// rests in another worker, which costs 15 µs of both; busier hosts get one in each worker.
     static let quietGap = Duration.milliseconds(20)

@@ -20,7 +20,9 @@ struct HTTP2Memory: ~Copyable {
     /// A session that moves takes its blocks along: only the sum over all workers is exact.
     private(set) var bytesInUse = 0
     private(set) var bytesFree = 0
-    private var free: [16 of UnsafeMutableRawPointer?] = unsafe .init(repeating: nil)
+    private var free = [16 of FreeBlocks] { index in
+        FreeBlocks(capacity: Limits.http2PooledBlocks)
+    }
     /// A block was wanted in vain: the session under way has to end, and then calls `recover`.
     private(set) var isExhausted = false
     /// Blocks given back since then, as they were.
@@ -47,13 +49,7 @@ struct HTTP2Memory: ~Copyable {
     }
 
     deinit {
-        for index in 0..<Self.classes {
-            var next = unsafe free[index]
-            while let block = unsafe next {
-                unsafe next = block.load(as: UnsafeMutableRawPointer?.self)
-                unsafe Glibc.free(block)
-            }
-        }
+        for index in 0..<Self.classes { unsafe free[index].forEach { unsafe Glibc.free($0) } }
         unsafe nghttp2_session_callbacks_del(callbacks)
         unsafe nghttp2_option_del(options)
         unsafe fields.deallocate()
@@ -84,8 +80,7 @@ struct HTTP2Memory: ~Copyable {
         if wanted <= Self.largest {
             let index = Self.sizeClass(wanted)
             size = Self.size(index)
-            if let block = unsafe free[index] {
-                unsafe free[index] = block.load(as: UnsafeMutableRawPointer?.self)
+            if let block = unsafe free[index].pop() {
                 unsafe block.storeBytes(of: size, as: Int.self)
                 bytesFree &-= size
                 bytesInUse &+= size
@@ -107,13 +102,10 @@ struct HTTP2Memory: ~Copyable {
         guard !isExhausted else { return unsafe withhold(block) }
         let size = unsafe block.load(as: Int.self)
         bytesInUse &-= size
-        guard size <= Self.largest, bytesFree + size <= Limits.http2PooledBytes else {
-            return unsafe Glibc.free(block)
-        }
+        guard size <= Self.largest, bytesFree + size <= Limits.http2PooledBytes,
+            unsafe free[Self.sizeClass(size)].push(block)
+        else { return unsafe Glibc.free(block) }
         bytesFree &+= size
-        let index = Self.sizeClass(size)
-        unsafe block.storeBytes(of: free[index], as: UnsafeMutableRawPointer?.self)
-        unsafe free[index] = block
     }
 
     /// Keeps a block from everybody, with its contents.
