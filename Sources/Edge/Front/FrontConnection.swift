@@ -59,8 +59,8 @@ struct FrontConnection: ~Copyable {
     var closesAfterOutput = false
     /// The end of the output is not the end of the message: close without TLS's farewell.
     var closesAbruptly = false
-    /// TLS's farewell is among the output, or sent.
-    var hasSaidFarewell = false
+    /// The client has said that it asks nothing more (RFC 9112 §9.6), and was read to the end.
+    var hasAskedAll = false
 
     /// What the client had taken when the deadline for writing was last set.
     var takenAtDeadline: UInt64 = 0
@@ -119,7 +119,18 @@ struct FrontConnection: ~Copyable {
 
     /// Sends what waits.
     @inline(__always)
-    mutating func flush() -> TransportFlush { transport.flush(&output) }
+    mutating func flush() -> TransportFlush {
+        let isLast =
+            closesAfterOutput && exchangeCount == 0 && !closesAbruptly && session == nil
+        return transport.flush(&output, isLast: isLast)
+    }
+
+    /// All that waits is TLS's ticket, on a connection whose first request is under way.
+    ///
+    /// It goes with the answer: a segment of its own would cost both sides more than its worth.
+    var holdsTicketOnly: Bool {
+        requests == 1 && exchangeCount > 0 && output.isEmpty && tlsLabel == .tls13
+    }
 
     /// Has HTTP/2 write its frames behind the output, up to `limit` bytes; true when more waits.
     mutating func writeFrames(upTo limit: Int) throws(HTTP2Failure) -> Bool {

@@ -29,6 +29,8 @@ struct Transport: ~Copyable {
     private(set) var isWritable = true
     /// A send has failed: what the peer has sent before may still be read, and nothing after it.
     private var isBroken = false
+    /// TLS's farewell (close_notify) is among the ciphertext, or sent.
+    private(set) var hasSaidFarewell = false
     private(set) var bytesIn: UInt64 = 0
     private(set) var bytesOut: UInt64 = 0
 
@@ -124,21 +126,31 @@ struct Transport: ~Copyable {
         }
     }
 
+    /// Puts TLS's farewell behind the ciphertext, once; nothing may be written after it.
+    mutating func sayFarewell() {
+        guard tls != nil, !hasSaidFarewell else { return }
+        hasSaidFarewell = true
+        tls?.closeNotify()
+    }
+
     /// Sends what waits: first ciphertext, then `plaintext`, as much as the kernel takes.
+    ///
+    /// With `isLast` TLS's farewell goes along behind the last of it.
     @inline(__always)
-    mutating func flush(_ plaintext: inout ByteQueue) -> TransportFlush {
-        let outcome = send(&plaintext)
+    mutating func flush(_ plaintext: inout ByteQueue, isLast: Bool = false) -> TransportFlush {
+        let outcome = send(&plaintext, isLast: isLast)
         if case .failed = outcome { isBroken = true }
         return outcome
     }
 
     @inline(__always)
-    private mutating func send(_ plaintext: inout ByteQueue) -> TransportFlush {
+    private mutating func send(_ plaintext: inout ByteQueue, isLast: Bool) -> TransportFlush {
         while true {
             if tls != nil, wire[].output.count < Self.sendBytes, !plaintext.isEmpty {
                 let piece = plaintext.bytes.prefix(Self.sendBytes)
                 guard tls?.write(piece) ?? false else { return .failed(0) }
                 plaintext.consume(piece.count)
+                if isLast, plaintext.isEmpty { sayFarewell() }
             }
             guard isWritable else {
                 return wire[].output.isEmpty && plaintext.isEmpty ? .done : .blocked

@@ -122,6 +122,7 @@ extension Worker {
     func flushFront(_ front: Ref<FrontConnection>) {
         guard front[].spoken != .closed else { return }
         if front[].session != nil { return flushHTTP2(front) }
+        if front[].holdsTicketOnly { return }
         let outcome = front[].flush()
         frontFlushed(front, outcome)
         guard front[].spoken == .http1, front[].buffered < state[].lowWater else { return }
@@ -187,9 +188,10 @@ extension Worker {
     /// its bytes are read for a moment longer (RFC 9112 §9.6).
     func finishClosing(_ front: Ref<FrontConnection>) {
         // TLS's farewell is output too, for which there may be no room at once.
-        if front[].transport.tls != nil, !front[].closesAbruptly, !front[].hasSaidFarewell {
-            front[].hasSaidFarewell = true
-            front[].transport.tls?.closeNotify()
+        if front[].transport.tls != nil, !front[].closesAbruptly,
+            !front[].transport.hasSaidFarewell
+        {
+            front[].transport.sayFarewell()
             return frontFlushed(front, front[].flush())
         }
         if front[].closesAbruptly || !mayStillSend(front) { return closeFront(front) }
@@ -203,7 +205,7 @@ extension Worker {
     /// The client does not know yet that what it sends is of no use.
     private func mayStillSend(_ front: Ref<FrontConnection>) -> Bool {
         guard let isExpected = front[].session?.peerMayStillSend else {
-            return front[].reading == .discarding
+            return front[].reading == .discarding && !front[].hasAskedAll
         }
         return isExpected && !front[].isLeaving
     }
@@ -278,8 +280,10 @@ extension Worker {
         front[].spoken = .closed
         cutExchanges(of: front, reason: .clientGone)
         loop[].timers.cancel(&front[].deadline)
-        if hadTLS, !front[].closesAbruptly, !front[].hasSaidFarewell, front[].output.isEmpty {
-            front[].transport.tls?.closeNotify()
+        if hadTLS, !front[].closesAbruptly, !front[].transport.hasSaidFarewell,
+            front[].output.isEmpty
+        {
+            front[].transport.sayFarewell()
             _ = front[].flush()
         }
         countOddities(of: &front[].session)

@@ -178,6 +178,8 @@ extension Worker {
         }
         if let trailers { heads[].give(trailers) }
         releaseUpstream(exchange)
+        front[].hasAskedAll =
+            !exchange[].head[].isPersistent && front[].reading == .blocked && front[].input.isEmpty
         endExchange(exchange)
         finishHTTP1(front, requestWasComplete: requestWasComplete)
     }
