@@ -58,20 +58,38 @@ struct Bytes: BitwiseCopyable {
     @inline(__always)
     func equals(_ text: StaticString) -> Bool { equals(Bytes(text)) }
 
-    /// Compares without regard to the case of ASCII letters; `lowercase` must be in lower case and
-    /// made of letters, digits and hyphens.
+    /// Compares without regard to the case of ASCII letters; `lowercase` must be in lower case, of
+    /// letters, digits and punctuation below them.
     func equalsIgnoringCase(_ lowercase: Bytes) -> Bool {
         guard count == lowercase.count else { return false }
-        // Most comparisons fail: eight bytes at once, folded, tell that soon enough.
         if count >= 8 {
-            let own = unsafe UnsafeRawPointer(base).loadUnaligned(as: UInt64.self)
-            let other = unsafe UnsafeRawPointer(lowercase.base).loadUnaligned(as: UInt64.self)
-            if own | 0x2020_2020_2020_2020 != other { return false }
+            var start = 0
+            while start &+ 8 <= count {
+                guard differsInCaseOnly(lowercase, at: start, as: UInt64.self) else { return false }
+                start &+= 8
+            }
+            return start == count
+                || differsInCaseOnly(lowercase, at: count &- 8, as: UInt64.self)
+        }
+        if count >= 4 {
+            return differsInCaseOnly(lowercase, at: 0, as: UInt32.self)
+                && differsInCaseOnly(lowercase, at: count &- 4, as: UInt32.self)
         }
         for index in 0..<count where ASCII.lowercase(self[index]) != lowercase[index] {
             return false
         }
         return true
+    }
+
+    /// Compares a word of both: where `lowercase` has a letter, bit 5 does not count.
+    @inline(__always)
+    private func differsInCaseOnly<Word: FixedWidthInteger & BitwiseCopyable>(
+        _ lowercase: Bytes, at start: Int, as: Word.Type
+    ) -> Bool {
+        let own = unsafe UnsafeRawPointer(base + start).loadUnaligned(as: Word.self)
+        let other = unsafe UnsafeRawPointer(lowercase.base + start).loadUnaligned(as: Word.self)
+        let letters = other & (Word.max / 0xFF &* 0x40)
+        return (own ^ other) & ~(letters &>> 1) == 0
     }
 
     func equalsIgnoringCase(_ lowercase: StaticString) -> Bool {

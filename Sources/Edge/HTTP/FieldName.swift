@@ -74,4 +74,32 @@ enum FieldName: UInt8, Sendable {
         default: self = .other
         }
     }
+
+    /// The name in lower case, as HTTP/2 has it (RFC 9113 §8.2); nil: only the head knows it.
+    var text: StaticString? {
+        switch self {
+        case .other: nil
+        case .connection: "connection"
+        case .contentLength: "content-length"
+        case .cookie: "cookie"
+        case .date: "date"
+        case .expect: "expect"
+        case .forwarded: "forwarded"
+        case .host: "host"
+        case .http2Settings: "http2-settings"
+        case .keepAlive: "keep-alive"
+        case .proxyConnection: "proxy-connection"
+        case .referer: "referer"
+        case .strictTransportSecurity: "strict-transport-security"
+        case .te: "te"
+        case .trailer: "trailer"
+        case .transferEncoding: "transfer-encoding"
+        case .upgrade: "upgrade"
+        case .userAgent: "user-agent"
+        case .via: "via"
+        case .xForwardedFor: "x-forwarded-for"
+        case .xForwardedHost: "x-forwarded-host"
+        case .xForwardedProto: "x-forwarded-proto"
+        }
+    }
 }

@@ -175,7 +175,7 @@ enum Forwarding {
         var name = beginLine(&head, "x-forwarded-for")
         if origin.isTrusted { joinEarlier(&head, .xForwardedFor) }
         head.text.append(origin.client)
-        endLine(&head, name)
+        endLine(&head, name, .xForwardedFor)
 
         name = beginLine(&head, "forwarded")
         if origin.isTrusted { joinEarlier(&head, .forwarded) }
@@ -195,17 +195,17 @@ enum Forwarding {
         }
         head.text.append(";proto=")
         head.text.append(proto)
-        endLine(&head, name)
+        endLine(&head, name, .forwarded)
 
         if !hasProto {
             name = beginLine(&head, "x-forwarded-proto")
             head.text.append(proto)
-            endLine(&head, name)
+            endLine(&head, name, .xForwardedProto)
         }
         if !hasHost, !head.authority.isEmpty {
             name = beginLine(&head, "x-forwarded-host")
             appendAuthority(&head)
-            endLine(&head, name)
+            endLine(&head, name, .xForwardedHost)
         }
     }
 
@@ -221,11 +221,11 @@ enum Forwarding {
         return range
     }
 
-    private static func endLine(_ head: inout Head, _ name: TextRange) {
+    private static func endLine(_ head: inout Head, _ name: TextRange, _ known: FieldName) {
         let start = Int(name.start) + Int(name.count) + 2
         let value = TextRange(start: start, count: head.text.count - start)
         head.text.append("\r\n")
-        _ = head.fields.append(FieldLine(name: name, value: value, known: .other))
+        _ = head.fields.append(FieldLine(name: name, value: value, known: known))
     }
 
     /// Copies the values of earlier lines with `name` to the end of the text, comma-separated, and

@@ -55,12 +55,11 @@ struct HTTP2FieldList: ~Copyable {
         for index in 0..<head.fields.count {
             let line = head.fields[index]
             if line.isDropped || line.name != .other && Self.isDerived(line.name) { continue }
-            if line.name == .strictTransportSecurity {
-                // On nearly every answer, and long.
-                add("strict-transport-security", head.value(line))
-                continue
+            if let name = line.name.text {
+                add(name, head.value(line))
+            } else {
+                add(head.name(line), head.value(line))
             }
-            add(head.name(line), head.value(line))
         }
     }
 

@@ -326,8 +326,11 @@ struct HTTP2Session: ~Copyable {
     ) -> Bool {
         guard !core[].hasFailed else { return false }
         // nghttp2 would accept a response to a stream that no longer exists and drop it later.
-        guard unsafe nghttp2_session_find_stream(handle, stream) != nil else { return false }
-        if let outlet, !attach(stream, outlet: outlet) { return false }
+        if let outlet {
+            guard attach(stream, outlet: outlet) else { return false }
+        } else if unsafe nghttp2_session_find_stream(handle, stream) == nil {
+            return false
+        }
         var list = HTTP2FieldList(core[].memory)
         list.addStatus(head.status)
         list.addLines(head)
