@@ -68,6 +68,8 @@ enum Limits {
     static let http2PooledBytes = pools ? 8 * 1024 * 1024 : 0
     /// The same per size: eight of one for each of a thousand streams.
     static let http2PooledBlocks = pools ? 8192 : 0
+    /// The same for rooms of one frame: sessions that end and begin again in one turn.
+    static let pooledFrames = pools ? 64 : 0
     /// 256 heads of 1.8 KiB that one worker keeps: as many as a busy one has in flight.
     static let pooledHeads = pools ? 4096 : 0
     /// 20 ms without a request make a host quiet: the next one may take over a connection that

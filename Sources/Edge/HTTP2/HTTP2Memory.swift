@@ -5,8 +5,11 @@ import Glibc
 
 /// One per worker: nghttp2's allocator and the immutable objects that sessions are made from.
 ///
-/// Blocks carry their size class in front and go back to a free list per class; two classes per
-/// power of two (48, 64, 96, … 4096 octets). In steady state a request reaches libc not once.
+/// Blocks carry their size in front and go back to a free list per class; two classes per power of
+/// two (48, 64, 96, … 4096 octets). In steady state a request reaches libc not once.
+///
+/// Blocks above 8 KiB have pages of their own: nghttp2 gives each session room for a whole frame,
+/// 16 KiB, of which heads and frame headers touch the first page only.
 @safe
 struct HTTP2Memory: ~Copyable {
     private static let headerBytes = 16
@@ -14,6 +17,10 @@ struct HTTP2Memory: ~Copyable {
     private static let linkOffset = 8
     private static let classes = 16
     private static let largest = 4096
+    private static let leastMapped = 8192
+    private static let pageBytes = 4096
+    /// What a session's room for a frame takes, in pages.
+    private static let frameBytes = 5 * pageBytes
 
     /// Octets in blocks that nghttp2 and the event queues hold now, large ones included.
     ///
@@ -23,6 +30,7 @@ struct HTTP2Memory: ~Copyable {
     private var free = [16 of FreeBlocks] { index in
         FreeBlocks(capacity: Limits.http2PooledBlocks)
     }
+    private var freeFrames = FreeBlocks(capacity: Limits.pooledFrames)
     /// A block was wanted in vain: the session under way has to end, and then calls `recover`.
     private(set) var isExhausted = false
     /// Blocks given back since then, as they were.
@@ -50,6 +58,7 @@ struct HTTP2Memory: ~Copyable {
 
     deinit {
         for index in 0..<Self.classes { unsafe free[index].forEach { unsafe Glibc.free($0) } }
+        unsafe freeFrames.forEach { _ = unsafe munmap($0, Self.frameBytes) }
         unsafe nghttp2_session_callbacks_del(callbacks)
         unsafe nghttp2_option_del(options)
         unsafe fields.deallocate()
@@ -75,7 +84,7 @@ struct HTTP2Memory: ~Copyable {
     /// A block of at least `count` octets, uninitialised; nil when the system has none, and what is
     /// given back is then withheld until `recover`.
     mutating func take(_ count: Int) -> UnsafeMutableRawPointer? {
-        let wanted = count + Self.headerBytes
+        let wanted = count &+ Self.headerBytes
         var size = wanted
         if wanted <= Self.largest {
             let index = Self.sizeClass(wanted)
@@ -87,7 +96,7 @@ struct HTTP2Memory: ~Copyable {
                 return unsafe block + Self.headerBytes
             }
         }
-        guard let block = unsafe malloc(size) else {
+        guard let block = unsafe wanted < Self.leastMapped ? malloc(size) : mapped(&size) else {
             isExhausted = true
             return nil
         }
@@ -96,16 +105,32 @@ struct HTTP2Memory: ~Copyable {
         return unsafe block + Self.headerBytes
     }
 
+    /// Whole pages for a large block, whose size they set.
+    @inline(never)
+    private mutating func mapped(_ size: inout Int) -> UnsafeMutableRawPointer? {
+        size = (size + Self.pageBytes - 1) & ~(Self.pageBytes - 1)
+        if size == Self.frameBytes, let pages = unsafe freeFrames.pop() { return unsafe pages }
+        let pages = unsafe mmap(
+            nil, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
+        return unsafe pages == MAP_FAILED ? nil : pages
+    }
+
     /// Takes a block back.
     mutating func give(_ pointer: UnsafeMutableRawPointer) {
         let block = unsafe pointer - Self.headerBytes
         guard !isExhausted else { return unsafe withhold(block) }
         let size = unsafe block.load(as: Int.self)
         bytesInUse &-= size
-        guard size <= Self.largest, bytesFree + size <= Limits.http2PooledBytes,
+        guard size <= Self.largest, bytesFree &+ size <= Limits.http2PooledBytes,
             unsafe free[Self.sizeClass(size)].push(block)
-        else { return unsafe Glibc.free(block) }
+        else { return unsafe giveToSystem(block, size) }
         bytesFree &+= size
+    }
+
+    private mutating func giveToSystem(_ block: UnsafeMutableRawPointer, _ size: Int) {
+        guard size >= Self.leastMapped else { return unsafe Glibc.free(block) }
+        if size == Self.frameBytes, unsafe freeFrames.push(block) { return }
+        _ = unsafe munmap(block, size)
     }
 
     /// Keeps a block from everybody, with its contents.
