@@ -59,6 +59,8 @@ struct FrontConnection: ~Copyable {
     var closesAfterOutput = false
     /// The end of the output is not the end of the message: close without TLS's farewell.
     var closesAbruptly = false
+    /// All that has been written since TLS 1.3's handshake is the ticket.
+    var holdsTicket = false
     /// The client has said that it asks nothing more (RFC 9112 §9.6), and was read to the end.
     var hasAskedAll = false
 
@@ -128,8 +130,9 @@ struct FrontConnection: ~Copyable {
     /// All that waits is TLS's ticket, on a connection whose first request is under way.
     ///
     /// It goes with the answer: a segment of its own would cost both sides more than its worth.
-    var holdsTicketOnly: Bool {
-        requests == 1 && exchangeCount > 0 && output.isEmpty && tlsLabel == .tls13
+    mutating func mayHoldTicket() -> Bool {
+        if holdsTicket { holdsTicket = exchangeCount > 0 && output.isEmpty }
+        return holdsTicket
     }
 
     /// Has HTTP/2 write its frames behind the output, up to `limit` bytes; true when more waits.

@@ -109,6 +109,7 @@ extension Worker {
         return true
     }
 
+            front[].holdsTicket = front[].tlsLabel == .tls13
     /// The client has ended its side, or the connection is broken.
     private func frontEnded(_ front: Ref<FrontConnection>, isClean: Bool) {
         if front[].spoken == .http1, front[].reading == .tunnel {
@@ -122,7 +123,7 @@ extension Worker {
     func flushFront(_ front: Ref<FrontConnection>) {
         guard front[].spoken != .closed else { return }
         if front[].session != nil { return flushHTTP2(front) }
-        if front[].holdsTicketOnly { return }
+        if front[].mayHoldTicket() { return }
         let outcome = front[].flush()
         frontFlushed(front, outcome)
         guard front[].spoken == .http1, front[].buffered < state[].lowWater else { return }
