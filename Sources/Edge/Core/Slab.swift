@@ -90,6 +90,13 @@ struct Slab<Value: ~Copyable>: ~Copyable {
         return unsafe Ref(pointer(token.slot))
     }
 
+    /// Where the value of a token is or was; nil for a slot that never was.
+    @inline(__always)
+    func place(of token: Token) -> UnsafeRawPointer? {
+        guard Int(token.slot) < chunkCount * Self.chunkSize else { return nil }
+        return unsafe UnsafeRawPointer(pointer(token.slot))
+    }
+
     /// Ends a tenancy: its token stops resolving now, its value is destroyed by `reap`.
     mutating func retire(_ token: Token) {
         let slot = Int(token.slot)
