@@ -24,6 +24,12 @@ enum Limits {
     static let hostBytes = 253
     /// One read from a socket: four TLS records, and the size from which larger reads stop paying.
     static let readBytes = 64 * 1024
+    /// A read from which on what it led to is sent before the next one: data that goes through the
+    /// proxy in pieces of this size stays in the second-level cache on its way.
+    static let bulkBytes = 32 * 1024
+    /// From a full TLS record on, content is written on from where it was read: a copy would cost
+    /// more than a record or a frame of its own.
+    static let directBytes = 16 * 1024 - 64
     /// Bytes queued towards one peer at which the other side's reading pauses.
     static let highWater = 128 * 1024
     /// Bytes queued towards one peer below which the other side's reading goes on.

@@ -119,6 +119,26 @@ struct FrontConnection: ~Copyable {
         transport.bytesOut &- UInt64(Socket.unacknowledged(transport.descriptor))
     }
 
+    /// Queues content of an HTTP/1 response.
+    @inline(__always)
+    mutating func write(_ content: Bytes) { transport.write(content, behind: &output) }
+
+    /// Queues content of an HTTP/2 response; much at once goes into frames from where it lies,
+    /// while less than `limit` waits to be sent.
+    mutating func write(_ content: Bytes, to outlet: Ref<StreamOutlet>, upTo limit: Int) {
+        if content.count >= Limits.directBytes, buffered < limit {
+            outlet[].lent = content
+            session?.resume(outlet)
+            // A session that has failed is found out by the flush.
+            _ = try? writeFrames(upTo: limit)
+            outlet[].queue.append(outlet[].lent)
+            outlet[].lent = .empty
+        } else {
+            outlet[].queue.append(content)
+            session?.resume(outlet)
+        }
+    }
+
     /// Sends what waits.
     @inline(__always)
     mutating func flush() -> TransportFlush {
@@ -127,7 +147,7 @@ struct FrontConnection: ~Copyable {
         return transport.flush(&output, isLast: isLast)
     }
 
-    /// All that waits is TLS's ticket, on a connection whose first request is under way.
+    /// Whether TLS's ticket may wait on: the first request is under way and nothing else to send.
     ///
     /// It goes with the answer: a segment of its own would cost both sides more than its worth.
     mutating func mayHoldTicket() -> Bool {

@@ -217,7 +217,7 @@ func onReadOutlet(
     guard let flags = unsafe flags, let outlet = unsafe StreamMark.outlet(mark) else {
         return Int(NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE.rawValue)
     }
-    let waiting = outlet[].queue.count
+    let waiting = outlet[].count
     let hasEnded = outlet[].hasEnded
     if waiting == 0, !hasEnded {
         outlet[].isDeferred = true
@@ -263,14 +263,11 @@ private func onSendData(
     else { return NGHTTP2_ERR_CALLBACK_FAILURE.rawValue }
     core[].sending = nil
     core[].meter.sentData()
-    let before = outlet[].queue.count
+    let before = outlet[].count
     // One check for room: 9 octets of frame header, then the content. Padding is never chosen.
     unsafe copyMemory(output.pointee.reserve(9 + count), prefix, 9)
     unsafe output.pointee.commit(9)
-    if count > 0 {
-        unsafe output.pointee.append(outlet[].queue.bytes.prefix(count))
-        outlet[].queue.consume(count)
-    }
+    if count > 0 { unsafe outlet[].move(count, to: &output.pointee) }
     let after = before - count
     if after > 0, count < Limits.tinyWindow { core[].meter.budget.note(.tinyWindow) }
     let hasCrossed = before >= Limits.lowWater && after < Limits.lowWater

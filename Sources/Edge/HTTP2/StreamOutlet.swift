@@ -9,6 +9,8 @@
 struct StreamOutlet: ~Copyable {
     /// Bytes that nghttp2 has not yet taken.
     var queue: ByteQueue
+    /// Bytes behind those of the queue that lie elsewhere, for as long as `write` runs.
+    var lent = Bytes.empty
     /// No more bytes will be appended.
     var hasEnded = false
     /// Sent after the last byte; set before or together with `hasEnded`, owned by whoever set it,
@@ -25,6 +27,22 @@ struct StreamOutlet: ~Copyable {
         queue = ByteQueue(pool: pool)
         trailers = nil
         self.owner = owner
+    }
+
+    /// Bytes that may be sent.
+    @inline(__always)
+    var count: Int { queue.count &+ lent.count }
+
+    /// Moves the next `count` bytes, as many as there are at most, to the end of `out`.
+    mutating func move(_ count: Int, to out: inout ByteQueue) {
+        let queued = min(count, queue.count)
+        if queued > 0 {
+            out.append(queue.bytes.prefix(queued))
+            queue.consume(queued)
+        }
+        guard queued < count else { return }
+        out.append(lent.prefix(count - queued))
+        lent = lent.dropFirst(count - queued)
     }
 
     /// Ready for another stream; only while detached.

@@ -29,6 +29,8 @@ struct Transport: ~Copyable {
     private(set) var isWritable = true
     /// A send has failed: what the peer has sent before may still be read, and nothing after it.
     private var isBroken = false
+    /// errno of a write that failed and that `flush` has yet to tell; 0: TLS's.
+    private var failure: Int32?
     /// TLS's farewell (close_notify) is among the ciphertext, or sent.
     private(set) var hasSaidFarewell = false
     private(set) var bytesIn: UInt64 = 0
@@ -37,10 +39,14 @@ struct Transport: ~Copyable {
     /// Ciphertext (or, without TLS, nothing) may wait for the kernel up to here before plaintext
     /// stays where it is: four records, one large send.
     private static let sendBytes = 64 * 1024
+    /// Plaintext that is encrypted together: a little more than that, so that no scrap of it has to
+    /// travel alone.
+    private static let pieceBytes = sendBytes + 4 * 1024
 
     init(descriptor: Int32, pool: Ref<BufferPool>) {
         wire = .allocate(TLSWire(descriptor: descriptor, output: ByteQueue(pool: pool)))
         tls = nil
+        failure = nil
     }
 
     deinit { wire.destroy() }
@@ -126,6 +132,44 @@ struct Transport: ~Copyable {
         }
     }
 
+    /// Queues bytes behind `plaintext`; many at once are encrypted, or without TLS sent, where they
+    /// lie.
+    @inline(__always)
+    mutating func write(_ bytes: Bytes, behind plaintext: inout ByteQueue) {
+        let least = tls == nil ? Limits.bulkBytes : Limits.directBytes
+        if bytes.count < least || !writeDirectly(bytes, &plaintext) {
+            plaintext.append(bytes)
+        }
+    }
+
+    /// False: they would have to wait, so they are to be copied.
+    @inline(never)
+    private mutating func writeDirectly(_ bytes: Bytes, _ plaintext: inout ByteQueue) -> Bool {
+        guard isWritable, failure == nil, wire[].output.count < Self.sendBytes else { return false }
+        if tls != nil {
+            let isWhole = tls?.write(plaintext.bytes) ?? false && tls?.write(bytes) ?? false
+            plaintext.removeAll()
+            if !isWhole { failure = 0 }
+            return true
+        }
+        guard plaintext.isEmpty, wire[].output.isEmpty else { return false }
+        switch Socket.send(wire[].descriptor, bytes) {
+        case .bytes(let count):
+            bytesOut &+= UInt64(count)
+            if count < bytes.count {
+                isWritable = false
+                plaintext.append(bytes.dropFirst(count))
+            }
+            return true
+        case .wouldBlock:
+            isWritable = false
+            return false
+        case .ended: failure = 0
+        case .failed(let code): failure = code
+        }
+        return true
+    }
+
     /// Puts TLS's farewell behind the ciphertext, once; nothing may be written after it.
     mutating func sayFarewell() {
         guard tls != nil, !hasSaidFarewell else { return }
@@ -138,7 +182,7 @@ struct Transport: ~Copyable {
     /// With `isLast` TLS's farewell goes along behind the last of it.
     @inline(__always)
     mutating func flush(_ plaintext: inout ByteQueue, isLast: Bool = false) -> TransportFlush {
-        let outcome = send(&plaintext, isLast: isLast)
+        let outcome = failure.map { .failed($0) } ?? send(&plaintext, isLast: isLast)
         if case .failed = outcome { isBroken = true }
         return outcome
     }
@@ -147,7 +191,7 @@ struct Transport: ~Copyable {
     private mutating func send(_ plaintext: inout ByteQueue, isLast: Bool) -> TransportFlush {
         while true {
             if tls != nil, wire[].output.count < Self.sendBytes, !plaintext.isEmpty {
-                let piece = plaintext.bytes.prefix(Self.sendBytes)
+                let piece = plaintext.bytes.prefix(Self.pieceBytes)
                 guard tls?.write(piece) ?? false else { return .failed(0) }
                 plaintext.consume(piece.count)
                 if isLast, plaintext.isEmpty { sayFarewell() }

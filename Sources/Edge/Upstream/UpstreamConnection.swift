@@ -147,6 +147,10 @@ struct UpstreamConnection: ~Copyable {
     @inline(__always)
     var buffered: Int { output.count + transport.pending }
 
+    /// Queues content of an HTTP/1 request.
+    @inline(__always)
+    mutating func write(_ content: Bytes) { transport.write(content, behind: &output) }
+
     /// Sends what waits.
     @inline(__always)
     mutating func flush() -> TransportFlush { transport.flush(&output) }

@@ -205,7 +205,7 @@ extension Worker {
         if framing == .chunked {
             HTTP1Writer.writeChunk(bytes, into: &upstream[].output)
         } else {
-            upstream[].output.append(bytes)
+            upstream[].write(bytes)
         }
     }
 

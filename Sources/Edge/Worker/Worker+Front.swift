@@ -38,7 +38,12 @@ extension Worker {
             if front[].isReadPaused { return }
             switch unsafe front[].transport.read(into: scratch[].place, capacity: Scratch.capacity)
             {
-            case .bytes(let count): received(front, scratch[].bytes(count))
+            case .bytes(let count):
+                if count >= Limits.bulkBytes {
+                    state[].hasBulk = true
+                    reads = 1
+                }
+                received(front, scratch[].bytes(count))
             case .wouldBlock: break
             case .ended(let isClean): return frontEnded(front, isClean: isClean)
             case .failed(let failure):
@@ -104,12 +109,12 @@ extension Worker {
             markDirty(front)
         } else {
             front[].spoken = .http1
+            front[].holdsTicket = front[].tlsLabel == .tls13
             setDeadline(front, .head, state[].snapshot.front.head)
         }
         return true
     }
 
-            front[].holdsTicket = front[].tlsLabel == .tls13
     /// The client has ended its side, or the connection is broken.
     private func frontEnded(_ front: Ref<FrontConnection>, isClean: Bool) {
         if front[].spoken == .http1, front[].reading == .tunnel {

@@ -100,14 +100,13 @@ extension Worker {
         refreshDeadline(exchange)
         if exchange[].stream != 0 {
             guard exchange[].hasOutlet else { return }
-            exchange[].response.queue.append(bytes)
-            front[].session?.resume(exchange.responseOutlet)
+            front[].write(bytes, to: exchange.responseOutlet, upTo: state[].highWater)
             if exchange[].response.queue.count > state[].highWater { pauseResponse(exchange) }
         } else {
             if exchange[].responseFraming == .chunked {
                 HTTP1Writer.writeChunk(bytes, into: &front[].output)
             } else if exchange[].responseFraming != .none {
-                front[].output.append(bytes)
+                front[].write(bytes)
             }
             if front[].buffered > state[].highWater { pauseResponse(exchange) }
         }

@@ -222,6 +222,11 @@ extension Worker {
                 } else {
                     receivedUpstreamHTTP1(upstream, scratch[].bytes(count))
                 }
+                // Not behind the end of an answer: nothing is sent before what follows is read.
+                if count >= Limits.bulkBytes, upstream[].isHTTP2 || upstream[].reading == .body {
+                    state[].hasBulk = true
+                    reads = 1
+                }
             case .wouldBlock: break
             case .ended(let isClean): return upstreamEnded(upstream, isClean: isClean)
             case .failed(let failure):

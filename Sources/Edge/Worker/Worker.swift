@@ -159,6 +159,7 @@ final class Worker {
         for index in 0..<count {
             if index &+ 2 < count { fetchAhead(loop[].poller.token(index &+ 2)) }
             dispatch(loop[].poller.token(index), loop[].poller.readiness(index))
+            sendBulk()
             noticeGrowth()
         }
         while let token = loop[].timers.nextExpired(now: loop[].now) { deadlinePassed(token) }
@@ -201,7 +202,6 @@ final class Worker {
         }
     }
 
-    private func deadlinePassed(_ token: Token) {
     /// Asks for the state that the event after the next needs.
     ///
     /// Of ten thousand upstream connections most have left the caches when their answer comes.
@@ -213,6 +213,7 @@ final class Worker {
         unsafe prefetch(place)
     }
 
+    private func deadlinePassed(_ token: Token) {
         switch token.kind {
         case .front:
             guard let front = fronts[].resolve(token),
@@ -260,14 +261,24 @@ final class Worker {
             guard let front = fronts[].resolve(token) else { continue }
             front[].isReady = false
             readFront(front)
+            sendBulk()
             noticeGrowth()
         }
         while let token = state[].againUpstreams.pop() {
             guard let upstream = upstreams[].resolve(token) else { continue }
             upstream[].isReady = false
             readUpstream(upstream)
+            sendBulk()
             noticeGrowth()
         }
+    }
+
+    /// Sends at once what a large read has brought, while the caches hold it.
+    @inline(__always)
+    private func sendBulk() {
+        guard state[].hasBulk else { return }
+        state[].hasBulk = false
+        flushAll()
     }
 
     /// Writes to every connection that something was queued for; flushing one may resume another.
@@ -367,6 +378,8 @@ struct WorkerState: ~Copyable {
     var highWater = Limits.highWater
     var lowWater = Limits.lowWater
     var requestRate = ClientRate(perSecond: 0)
+    /// A read has brought at least `Limits.bulkBytes`.
+    var hasBulk = false
 
     /// Only those that are there now are worked on: whoever is not done waits for the next round.
     mutating func takeReady() {

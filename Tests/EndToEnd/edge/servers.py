@@ -84,7 +84,7 @@ class Origin(Server):
         super().__init__(folder)
 
     def command(self):
-        return [self.program, str(self.port), "512"]
+        return [self.program, str(self.port), "512", "0"]
 
 
 class Resolver(Server):
