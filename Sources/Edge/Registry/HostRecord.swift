@@ -40,6 +40,23 @@ struct HostRecord: ~Copyable {
     func isQuiet(_ now: Instant) -> Bool {
         now.milliseconds &- lastUsed.load(ordering: .relaxed) >= Limits.quietGap.milliseconds
     }
+
+    /// The host was asked for.
+    ///
+    /// Written once a millisecond: each write takes the line from the other workers.
+    @inline(__always)
+    func noteUse(_ now: Instant) {
+        let milliseconds = now.milliseconds
+        guard lastUsed.load(ordering: .relaxed) != milliseconds else { return }
+        lastUsed.store(milliseconds, ordering: .relaxed)
+    }
+
+    /// A connection has come to rest in a worker.
+    @inline(__always)
+    func noteRest(in worker: Int) {
+        guard lastRested.load(ordering: .relaxed) != worker else { return }
+        lastRested.store(worker, ordering: .relaxed)
+    }
 }
 
 /// The registry's entry for one upstream host: its key and its record.

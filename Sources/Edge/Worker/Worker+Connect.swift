@@ -51,7 +51,7 @@ extension Worker {
     /// Gives an exchange a connection: one that has room, one that rests, or a place in the queue.
     func connect(_ exchange: Ref<Exchange>, _ pool: Ref<HostPool>) {
         pool[].isQuiet = pool[].record[].isQuiet(loop[].now)
-        pool[].record[].lastUsed.store(loop[].now.milliseconds, ordering: .relaxed)
+        pool[].record[].noteUse(loop[].now)
         if exchange[].wantsUpgrade, !pool[].protocols.contains(.http1) {
             // A proxy may ignore Upgrade (RFC 9110 §7.8); these hosts do not speak what has it.
             exchange[].wantsUpgrade = false

@@ -26,7 +26,7 @@ extension Worker {
         let pool = connection[].pool
         pool[].idleCount += 1
         pool[].record[].idle.wrappingAdd(1, ordering: .relaxed)
-        pool[].record[].lastRested.store(index, ordering: .relaxed)
+        pool[].record[].noteRest(in: index)
         connection[].nextUsed = state[].newestIdle
         connection[].previousUsed = nil
         state[].newestIdle?[].previousUsed = connection
