@@ -65,15 +65,15 @@ struct Bytes: BitwiseCopyable {
         if count >= 8 {
             var start = 0
             while start &+ 8 <= count {
-                guard differsInCaseOnly(lowercase, at: start, as: UInt64.self) else { return false }
+                guard isSameWord(lowercase, at: start, as: UInt64.self) else { return false }
                 start &+= 8
             }
             return start == count
-                || differsInCaseOnly(lowercase, at: count &- 8, as: UInt64.self)
+                || isSameWord(lowercase, at: count &- 8, as: UInt64.self)
         }
         if count >= 4 {
-            return differsInCaseOnly(lowercase, at: 0, as: UInt32.self)
-                && differsInCaseOnly(lowercase, at: count &- 4, as: UInt32.self)
+            return isSameWord(lowercase, at: 0, as: UInt32.self)
+                && isSameWord(lowercase, at: count &- 4, as: UInt32.self)
         }
         for index in 0..<count where ASCII.lowercase(self[index]) != lowercase[index] {
             return false
@@ -81,9 +81,9 @@ struct Bytes: BitwiseCopyable {
         return true
     }
 
-    /// Compares a word of both: where `lowercase` has a letter, bit 5 does not count.
+    /// Compares a word of each: where `lowercase` has a letter, bit 5 does not count.
     @inline(__always)
-    private func differsInCaseOnly<Word: FixedWidthInteger & BitwiseCopyable>(
+    private func isSameWord<Word: FixedWidthInteger & BitwiseCopyable>(
         _ lowercase: Bytes, at start: Int, as: Word.Type
     ) -> Bool {
         let own = unsafe UnsafeRawPointer(base + start).loadUnaligned(as: Word.self)
