@@ -121,7 +121,11 @@ struct FrontConnection: ~Copyable {
 
     /// Queues content of an HTTP/1 response.
     @inline(__always)
-    mutating func write(_ content: Bytes) { transport.write(content, behind: &output) }
+    mutating func write(_ content: Bytes) {
+        // It may pass the output by: an empty one does not tell that the ticket is alone.
+        holdsTicket = false
+        transport.write(content, behind: &output)
+    }
 
     /// Queues content of an HTTP/2 response; much at once goes into frames from where it lies,
     /// while less than `limit` waits to be sent.
