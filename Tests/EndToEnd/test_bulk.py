@@ -286,6 +286,22 @@ def test_what_is_asked_behind_a_close_is_not_answered(edge, upstream, plain, pat
     assert [request.target for request in upstream.requests] == [path] * (status == 200)
 
 
+@pytest.mark.parametrize("plain", [False, True], ids=["tls", "plain"])
+def test_a_client_that_sends_on_behind_a_close_reads_its_answer(edge, plain):
+    """No reset destroys the answer to a client that does not keep to what it said."""
+    with contextlib.ExitStack() as stack:
+        if plain:
+            client = stack.enter_context(edge.http1(listener=1, plain=True))
+        else:
+            client = HTTP1(stack.enter_context(flight(edge)))
+        with edge.held():
+            client.send(ask("/none", "1.1", "Connection: close") + bytes(120_000))
+        assert client.read().status == 404
+        assert client.socket.recv(1) == b""
+        client.send(bytes(1000))
+        assert (client.socket if plain else client.socket.socket).recv(1) == b""
+
+
 def test_a_body_that_is_still_sent_does_not_destroy_the_answer(edge):
     with flight(edge) as sock:
         client = HTTP1(sock)

@@ -211,7 +211,8 @@ extension Worker {
     /// The client does not know yet that what it sends is of no use.
     private func mayStillSend(_ front: Ref<FrontConnection>) -> Bool {
         guard let isExpected = front[].session?.peerMayStillSend else {
-            return front[].reading == .discarding && !front[].hasAskedAll
+            guard front[].reading == .discarding else { return false }
+            return !front[].hasAskedAll || front[].transport.mayHoldMore
         }
         return isExpected && !front[].isLeaving
     }

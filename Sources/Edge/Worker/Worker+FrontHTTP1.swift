@@ -73,7 +73,10 @@ extension Worker {
                 guard consumed < bytes.count, !front[].isReadPaused else { return consumed }
                 tunnelFromClient(front, bytes.dropFirst(consumed))
                 return bytes.count
-            case .discarding: return bytes.count
+            case .discarding:
+                // It said that it would not send this, and may send more.
+                if consumed < bytes.count { front[].hasAskedAll = false }
+                return bytes.count
             }
         }
         return bytes.count
