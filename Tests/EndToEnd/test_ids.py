@@ -22,6 +22,7 @@ def edge(module_edges, configuration, upstream):
         "routes": [
             route("/query", {"query": "id"}), route("/other", {"query": "tenant"}),
             route("/segment", {"segment": 2}), route("/field", {"field": "X-Id"}),
+            route("/caret", {"field": "x-tenant^"}), route("/tilde", {"field": "x~id"}),
             route("/label", {"host_label": True}),
             route("/named", {"query": "id"}, pattern="[a-z0-9]{1,20}"),
             route("/dashed", {"segment": 2}, pattern="[a-z]+(-[a-z0-9]+)*")]}))
@@ -95,6 +96,14 @@ def test_a_field(ask):
     assert ask("/field", fields=[("X-Id", "1"), ("X-Id", "1")])[0] == 400
     assert ask("/field", fields=[("X-Id", "1, 2")])[0] == 400
     assert ask("/field", fields=[("X-Id", "")])[0] == 400
+
+
+def test_only_letters_of_a_fields_name_have_a_case(ask):
+    """`^` and `~` are a bit apart, as `A` and `a` are."""
+    for path, name, other in (("/caret", "X-Tenant^", "x-tenant~"), ("/tilde", "X~Id", "x^id")):
+        assert ask(path, fields=[(name, "42")])[::2] == (200, ["id-42.wild.test"])
+        assert ask(path, fields=[(other, "42")])[0] == 400
+        assert ask(path, fields=[(other, "7"), (name, "42")])[::2] == (200, ["id-42.wild.test"])
 
 
 def test_the_hosts_first_label(ask):

@@ -63,9 +63,8 @@ enum RequestID {
         var found: Int?
         for index in 0..<head.fields.count {
             let line = head.fields[index]
-            guard Int(line.nameCount) == name.count, head.name(line).equalsIgnoringCase(name) else {
-                continue
-            }
+            // Configured names may have any character of a token, `^` and `~` among them.
+            guard head.name(line).equalsIgnoringASCIICase(name) else { continue }
             guard found == nil else { throw .duplicate }
             found = index
         }
