@@ -102,6 +102,28 @@ def test_answers_of_an_http2_service_are_whole(edge_for, upstream, alpn):
     assert [digest(body) for body in bodies] == [digest(pattern(size))] * 2
 
 
+@pytest.mark.parametrize("window", [1, 16_383, 20_000, 100_000])
+@pytest.mark.parametrize("version", ["1.1", "h2c"])
+def test_frames_of_any_window_hold_the_content_in_order(edge_for, upstream, version, window):
+    """Part of a read goes into frames at once, and the rest waits for the window: then trailers."""
+    size = min(LARGE, 400 * window)
+
+    async def checked(request, reply):
+        await reply.head(200, [("trailer", "x-sum")])
+        for at in range(0, size, 50_000):
+            await reply.data(pattern(min(50_000, size - at), at))
+        await reply.finish([("x-sum", "whole")])
+    upstream.script["/api/checked"] = checked
+    edge = edge_for(upstream, versions=[version])
+    with flight(edge, alpn="h2") as sock:
+        client = HTTP2(sock, window=window)
+        streams = [client.start(path=f"/api/checked?id={number}") for number in (1, 2)]
+        for stream in streams:
+            response = client.finish(stream, 60)
+            assert digest(response.body) == digest(pattern(size))
+            assert response.trailers == [("x-sum", "whole")]
+
+
 @pytest.mark.parametrize("plain", [False, True], ids=["tls", "plain"])
 def test_what_has_come_of_the_first_answer_is_sent_before_the_rest_comes(edge, upstream, plain):
     """The head and a piece in one read, and then nothing until the client has both."""

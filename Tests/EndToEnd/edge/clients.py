@@ -226,7 +226,10 @@ class HTTP2:
             client_side=True, header_encoding="utf-8", validate_outbound_headers=False,
             normalize_outbound_headers=False, validate_inbound_headers=True))
         if window is not None:
-            self.h2.local_settings[h2.settings.SettingCodes.INITIAL_WINDOW_SIZE] = window
+            # As initial values: a later change would be enforced without being announced.
+            values = dict(self.h2.local_settings)
+            values[h2.settings.SettingCodes.INITIAL_WINDOW_SIZE] = window
+            self.h2.local_settings = h2.settings.Settings(client=True, initial_values=values)
         self.h2.local_settings[h2.settings.SettingCodes.ENABLE_PUSH] = 0
         self.streams = {}
         self.goaway = None
