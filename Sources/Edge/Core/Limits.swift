@@ -76,7 +76,7 @@ enum Limits {
     static let http2PooledBlocks = pools ? 8192 : 0
     /// The same for rooms of one frame: sessions that end and begin again in one turn.
     static let pooledFrames = pools ? 64 : 0
-    /// 256 heads of 1.8 KiB that one worker keeps: as many as a busy one has in flight.
+    /// 4096 heads of 1.8 KiB that one worker keeps: as many as a busy one has in flight.
     static let pooledHeads = pools ? 4096 : 0
     /// 20 ms without a request make a host quiet: the next one may take over a connection that
     /// rests in another worker, which costs 15 µs of both; busier hosts get one in each worker.
