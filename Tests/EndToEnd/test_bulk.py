@@ -106,7 +106,7 @@ def test_answers_of_an_http2_service_are_whole(edge_for, upstream, alpn):
 @pytest.mark.parametrize("version", ["1.1", "h2c"])
 def test_frames_of_any_window_hold_the_content_in_order(edge_for, upstream, version, window):
     """Part of a read goes into frames at once, and the rest waits for the window: then trailers."""
-    size = min(LARGE, 400 * window)
+    size = min(2_000_000, 400 * window)
 
     async def checked(request, reply):
         await reply.head(200, [("trailer", "x-sum")])
@@ -272,6 +272,36 @@ def test_an_upload_to_a_service_that_reads_late_is_whole(
     upstream._loop.call_soon_threadsafe(release.set)
     sender.join(30)
     assert json.loads(found[0].body) == [LARGE, LARGE_DIGEST]
+
+
+@pytest.mark.parametrize("front", ["h1", "plain"])
+@pytest.mark.parametrize("answers", [True, False], ids=["answered", "unanswered"])
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_an_upload_that_the_service_breaks_off(
+        edge_for, upstream_with, certificates, front, answers, scheme):
+    """Writing fails in the middle: what the service said before is the answer, else a 502."""
+    context = certificates.upstream.server_context(["http/1.1"]) if scheme == "https" else None
+    upstream = upstream_with(["127.0.0.2"], context)
+    edge = edge_for(upstream, {"listeners": [
+        {"address": "127.0.0.1:0", "tls": {"certificates": [certificates.ecdsa.options]}},
+        {"address": "127.0.0.1:0"}]}, scheme=scheme, versions=["1.1"])
+
+    async def broken(request, reply):
+        async for _ in request.chunks():
+            break
+        if answers:
+            await reply.head(413, length=5)
+            await reply.data(b"large")
+        await reply.reset()
+    upstream.script["/api/broken"] = broken
+    with edge.http1(listener=int(front == "plain"), plain=front == "plain") as client:
+        client.request("POST", "/api/broken?id=1", fields=[("Content-Length", LARGE)])
+        with contextlib.suppress(OSError):
+            client.socket.sendall(pattern(LARGE))
+        # A reset may destroy the service's answer before the proxy has it.
+        assert client.read().status in ((413, 502) if answers else (502,))
+    edge.settled()
+    assert edge.curl("/api/hello?id=1").status == 200
 
 
 # The end of a connection whose client asks for nothing more.

@@ -142,14 +142,16 @@ struct Transport: ~Copyable {
         }
     }
 
-    /// False: they would have to wait, so they are to be copied.
+    /// False: they would have to wait, so they are to be copied; what a failure leaves unsent, too.
     @inline(never)
     private mutating func writeDirectly(_ bytes: Bytes, _ plaintext: inout ByteQueue) -> Bool {
         guard isWritable, failure == nil, wire[].output.count < Self.sendBytes else { return false }
         if tls != nil {
-            let isWhole = tls?.write(plaintext.bytes) ?? false && tls?.write(bytes) ?? false
+            guard tls?.write(plaintext.bytes) ?? false, tls?.write(bytes) ?? false else {
+                failure = 0
+                return false
+            }
             plaintext.removeAll()
-            if !isWhole { failure = 0 }
             return true
         }
         guard plaintext.isEmpty, wire[].output.isEmpty else { return false }
@@ -161,13 +163,11 @@ struct Transport: ~Copyable {
                 plaintext.append(bytes.dropFirst(count))
             }
             return true
-        case .wouldBlock:
-            isWritable = false
-            return false
+        case .wouldBlock: isWritable = false
         case .ended: failure = 0
         case .failed(let code): failure = code
         }
-        return true
+        return false
     }
 
     /// Puts TLS's farewell behind the ciphertext, once; nothing may be written after it.
