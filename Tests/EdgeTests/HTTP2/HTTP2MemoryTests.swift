@@ -36,6 +36,25 @@ import Testing
         #expect(memory[].bytesInUse == 0)
     }
 
+    @Test("large blocks begin pages of their own, and come back whole")
+    func largeBlocks() throws {
+        let memory = Ref.allocate(HTTP2Memory())
+        defer { memory.destroy() }
+        for size in [4096, 8176, 8177, 16_410, 20_464, 20_465, 70_000] {
+            let first = try unsafe #require(memory[].take(size))
+            let second = try unsafe #require(memory[].take(size))
+            unsafe first.initializeMemory(as: UInt8.self, repeating: 1, count: size)
+            unsafe second.initializeMemory(as: UInt8.self, repeating: 2, count: size)
+            let larger = try unsafe #require(memory[].resize(first, size + 5000))
+            #expect(unsafe larger.load(fromByteOffset: size - 1, as: UInt8.self) == 1)
+            #expect(unsafe second.load(as: UInt8.self) == 2)
+            if size > 8176 { #expect(UInt(bitPattern: second) % 4096 == 16) }
+            unsafe memory[].give(larger)
+            unsafe memory[].give(second)
+            #expect(memory[].bytesInUse == 0)
+        }
+    }
+
     @Test("a session that wanted a block ends, whatever nghttp2 made of it, and gives all back")
     func endOfSession() throws {
         let wire = HTTP2Wire()

@@ -7,6 +7,28 @@ import Testing
 @Suite("HTTP/2 sessions back to back") struct HTTP2SessionTests {
     private func pattern(_ count: Int) -> [UInt8] { (0..<count).map { UInt8($0 * 31 % 251) } }
 
+    @Test("content that is lent goes behind the queue, as far as the window allows, no further")
+    func lentContent() throws {
+        let wire = HTTP2Wire(client: HTTP2Settings(streamWindow: 65_535))
+        let stream = try #require(wire.request(wire.head(), nil))
+        wire.pump()
+        let outlet = wire.outlet(1, [UInt8](repeating: 1, count: 10), ended: false)
+        #expect(wire.respond(stream, wire.head(status: 200, framing: .chunked), outlet))
+        let lent = (0..<100_000).map { UInt8(truncatingIfNeeded: $0 % 251) }
+        lent.withBytes { bytes in
+            outlet[].lent = bytes
+            #expect(wire.carry(wire.server, wire.client, 1 << 20))
+            #expect(bytes.count - outlet[].lent.count == 65_535 - 10)
+            outlet[].queue.append(outlet[].lent)
+            outlet[].lent = .empty
+        }
+        outlet[].hasEnded = true
+        wire.server.session[].resume(outlet)
+        wire.pump()
+        #expect(wire.client.content[stream] == [UInt8](repeating: 1, count: 10) + lent)
+        #expect(wire.tearDown() == [0, 0, 0])
+    }
+
     @Test("a request and its response with bodies larger than the windows, and trailers both ways")
     func largeBodies() throws {
         var small = HTTP2Settings()
