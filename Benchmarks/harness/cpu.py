@@ -36,8 +36,7 @@ def compare(setting, names, work, rounds, seconds, say=lambda text: None):
             attempt(name, lambda measure: measure.warm(
                 start_proxy(processes, setting, name, work.task(upstream), proxy_core), seconds))
         for number in range(rounds):
-            for at in range(len(names)):
-                name = names[(at + number) % len(names)]
+            for name in rotated(names, number):
                 sample = attempt(name, lambda measure: measure.sample())
                 if sample:
                     results[name]["samples"].append(sample[0])
@@ -47,6 +46,12 @@ def compare(setting, names, work, rounds, seconds, say=lambda text: None):
         summarise(result)
     ratios(results)
     return results
+
+
+def rotated(names, number):
+    """The order of round `number`: each begins with another proxy."""
+    start = number % len(names) if names else 0
+    return names[start:] + names[:start]
 
 
 class Measure:

@@ -3,14 +3,13 @@
 import os
 import random
 import re
-import signal
 import statistics
 import subprocess
 
-from .cpu import ratios, summarise
+from .cpu import ratios, rotated, summarise
 from .id_routes import start_dns, start_id_proxy, supports_ids
 from .origin import Origin
-from .processes import BenchError, LIBC, PR_SET_PDEATHSIG, Processes, cores, cpu_seconds, need
+from .processes import BenchError, Processes, cores, cpu_seconds, need, prepared
 
 WORKS = {"h1-h1": "id-routed h1 → h1", "h2-h1": "id-routed h2 → h1"}
 IDS, EXPONENT, SEED, PICKS = 10_000, 1.0, 5, 200_000
@@ -73,8 +72,7 @@ def compare(setting, names, rounds, seconds, ids=IDS, say=lambda text: None):
                     results[work][name]["void"] = str(error)
         for work in WORKS:
             for number in range(-1, rounds):
-                for at in range(len(names)):
-                    name = names[(at + number) % len(names)]
+                for name in rotated(names, number):
                     if not results[work][name]["void"]:
                         one_round(subjects[name], work, results[work][name], seconds, number < 0)
                 say(f"{WORKS[work]}: " + ("warm" if number < 0 else f"{number + 1} of {rounds}"))
@@ -129,20 +127,13 @@ def conclude(entry):
             many / one for many, one in zip(entry["many"]["samples"], entry["one"]["samples"]))
 
 
-def pinned(core):
-    def prepare():
-        LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-        os.sched_setaffinity(0, {core})
-    return prepare
-
-
 def wrk(subject, kind, seconds):
     """Loads with HTTP/1.1 for so many seconds; the number of requests, all answered with 2xx."""
     done = subprocess.run(
         [need("wrk"), "-t1", f"-c{H1_CONNECTIONS}", f"-d{max(round(seconds), 1)}s",
          "--timeout=10s", "-s", LUA, f"https://127.0.0.1:{subject.proxy.port}", "--",
          subject.lists.path(kind)],
-        capture_output=True, text=True, timeout=120, preexec_fn=pinned(subject.core))
+        capture_output=True, text=True, timeout=120, preexec_fn=prepared(subject.core))
     found = re.search(r"RESULT (\d+) (\d+) (\d+)", done.stdout)
     if not found or found.group(2, 3) != ("0", "0") or found.group(1) == "0":
         raise BenchError(f"void: wrk: {found.groups() if found else done.stderr[-300:]}")
@@ -157,7 +148,7 @@ def h2load(subject, kind, number, requests):
         [need("h2load"), "-n", str(each), "-c", "1", "-m", str(H2_STREAMS),
          f"--base-uri=https://127.0.0.1:{subject.proxy.port}", "-i",
          subject.lists.uris(kind, part, number, each)],
-        stdout=subprocess.PIPE, text=True, preexec_fn=pinned(subject.core))
+        stdout=subprocess.PIPE, text=True, preexec_fn=prepared(subject.core))
         for part in range(number)]
     said = [child.communicate(timeout=120)[0] for child in children]
     for text in said:

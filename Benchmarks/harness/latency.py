@@ -2,14 +2,12 @@
 
 import dataclasses
 import os
-import signal
 import statistics
 import subprocess
 
-from .cpu import Measure, summarise
+from .cpu import Measure, rotated, summarise
 from .peers import PEERS
-from .processes import (BenchError, LIBC, PR_SET_PDEATHSIG, Processes, compile_c, cores,
-                        cpu_seconds)
+from .processes import BenchError, Processes, compile_c, cores, cpu_seconds, prepared
 from .proxies import start_proxy, start_upstream
 from .works import WORKS
 
@@ -52,9 +50,8 @@ def compare(setting, names, work, rounds, seconds, say=lambda text: None):
                    "equal": {name: entry(slowest, voids.get(name) or too_slow(
                        rates[name], slowest)) for name in names}}
         for number in range(rounds):
-            for at in range(len(names)):
+            for name in rotated(names, number):
                 for mode in results:
-                    name = names[(at + number) % len(names)]
                     one_round(program, measures[name], results[mode][name], seconds)
             say(f"{work.title}: round {number + 1} of {rounds}")
     for mode in results.values():
@@ -112,14 +109,10 @@ def one_round(program, measure, result, seconds):
 def steady(program, measure, rate, seconds):
     """Sends `rate` requests per second for `seconds` after the opening, whatever becomes of the
     earlier ones; seconds of the PERCENTILES, from when each request was due to its last byte."""
-    def prepare():
-        LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-        os.sched_setaffinity(0, {measure.core})
-
     done = subprocess.run(
         [program, str(measure.proxy.port), measure.work.front, str(LOAD[0]), f"{rate:.0f}",
          str(OPENING), str(seconds), str(measure.work.size)],
-        capture_output=True, text=True, timeout=seconds + 60, preexec_fn=prepare)
+        capture_output=True, text=True, timeout=seconds + 60, preexec_fn=prepared(measure.core))
     if done.returncode != 0:
         raise BenchError(f"void: {rate:.0f} requests per second: {done.stderr.strip()}")
     return [int(microseconds) / 1e6 for microseconds in done.stdout.split()[1:]]

@@ -1,13 +1,11 @@
 """The load generator: h2load, and what its report says."""
 
-import os
 import re
-import signal
 import socket
 import ssl
 import subprocess
 
-from .processes import BenchError, LIBC, PR_SET_PDEATHSIG, need
+from .processes import BenchError, need, prepared
 
 APPLICATION = {"h1": "http/1.1", "h2": "h2"}
 
@@ -27,14 +25,9 @@ def load(work, port, requests, connections, streams, core=None, seconds=120, pay
         # h2load then opens a connection per request, and resumes the session of the last one.
         command += ["-H", "connection: close"]
 
-    def prepare():
-        LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-        if core is not None:
-            os.sched_setaffinity(0, {core})
-
     try:
         done = subprocess.run([*command, f"https://127.0.0.1:{port}/bench"], capture_output=True,
-                              text=True, timeout=seconds, preexec_fn=prepare)
+                              text=True, timeout=seconds, preexec_fn=prepared(core))
     except subprocess.TimeoutExpired:
         raise BenchError(f"void: {requests} requests took more than {seconds} s") from None
     return speed(done.stdout, done.stderr, work, requests)

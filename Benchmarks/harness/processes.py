@@ -37,6 +37,16 @@ def write(path, text):
         file.write(text)
 
 
+def prepared(core):
+    """What a child does before it becomes its program: pins itself to `core` if that is given, and
+    sees to it that a killed harness leaves no children behind."""
+    def prepare():
+        LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+        if core is not None:
+            os.sched_setaffinity(0, {core})
+    return prepare
+
+
 class Processes:
     """The children of one measurement. Leaving the `with` block ends every one of them."""
 
@@ -54,18 +64,11 @@ class Processes:
 
     def start(self, name, arguments, core=None, environment=None):
         """Starts `arguments`, pinned to `core` if given; output goes to a log of its own."""
-
-        def prepare():
-            # A killed harness must not leave its children behind.
-            LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-            if core is not None:
-                os.sched_setaffinity(0, {core})
-
         self.started += 1
         log = open(os.path.join(self.folder, f"{name}-{self.started}.log"), "wb")
         child = subprocess.Popen(
-            arguments, stdin=subprocess.DEVNULL, stdout=log, stderr=log, preexec_fn=prepare,
-            start_new_session=True, env=dict(os.environ, **(environment or {})))
+            arguments, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+            preexec_fn=prepared(core), start_new_session=True, env=dict(os.environ, **(environment or {})))
         log.close()
         child.log_path = log.name
         self.children.append(child)

@@ -2,7 +2,7 @@
 
 import statistics
 
-from .cpu import Measure, summarise
+from .cpu import Measure, rotated, summarise
 from .processes import BenchError, Processes
 from .proxies import start_proxy, start_upstream
 from .works import WORKS
@@ -32,8 +32,7 @@ def compare(setting, names, work, rounds, seconds, say=lambda text: None):
             except BenchError as error:
                 results[name]["void"] = str(error)
         for number in range(rounds):
-            for at in range(len(names)):
-                name = names[(at + number) % len(names)]
+            for name in rotated(names, number):
                 if not results[name]["void"]:
                     one_round(measures[name], results[name])
             say(f"{work.title}: round {number + 1} of {rounds}")
