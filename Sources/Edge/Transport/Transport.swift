@@ -32,7 +32,7 @@ struct Transport: ~Copyable {
     /// errno of a write that failed and that `flush` has yet to tell; 0: TLS's.
     private var failure: Int32?
     /// TLS's farewell (close_notify) is among the ciphertext, or sent.
-    private(set) var hasSaidFarewell = false
+    private var hasSaidFarewell = false
     private(set) var bytesIn: UInt64 = 0
     private(set) var bytesOut: UInt64 = 0
 
@@ -170,11 +170,14 @@ struct Transport: ~Copyable {
         return false
     }
 
-    /// Puts TLS's farewell behind the ciphertext, once; nothing may be written after it.
-    mutating func sayFarewell() {
-        guard tls != nil, !hasSaidFarewell else { return }
+    /// Puts TLS's farewell behind the ciphertext, after which nothing may be written; false when it
+    /// stands there already, or there is no TLS.
+    @discardableResult
+    mutating func sayFarewell() -> Bool {
+        guard tls != nil, !hasSaidFarewell else { return false }
         hasSaidFarewell = true
         tls?.closeNotify()
+        return true
     }
 
     /// Sends what waits: first ciphertext, then `plaintext`, as much as the kernel takes.

@@ -194,10 +194,7 @@ extension Worker {
     /// its bytes are read for a moment longer (RFC 9112 §9.6).
     func finishClosing(_ front: Ref<FrontConnection>) {
         // TLS's farewell is output too, for which there may be no room at once.
-        if front[].transport.tls != nil, !front[].closesAbruptly,
-            !front[].transport.hasSaidFarewell
-        {
-            front[].transport.sayFarewell()
+        if !front[].closesAbruptly, front[].transport.sayFarewell() {
             return frontFlushed(front, front[].flush())
         }
         if front[].closesAbruptly || !mayStillSend(front) { return closeFront(front) }
@@ -287,10 +284,7 @@ extension Worker {
         front[].spoken = .closed
         cutExchanges(of: front, reason: .clientGone)
         loop[].timers.cancel(&front[].deadline)
-        if hadTLS, !front[].closesAbruptly, !front[].transport.hasSaidFarewell,
-            front[].output.isEmpty
-        {
-            front[].transport.sayFarewell()
+        if !front[].closesAbruptly, front[].output.isEmpty, front[].transport.sayFarewell() {
             _ = front[].flush()
         }
         countOddities(of: &front[].session)
