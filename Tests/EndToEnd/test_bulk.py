@@ -44,6 +44,16 @@ def flight(edge, first=b"", alpn="http/1.1", version=None, context=None, session
     return Flight(sock, context or context_for(edge, alpn, version), first, session, **options)
 
 
+@contextlib.contextmanager
+def client_of(edge, plain, first=b""):
+    """An HTTP/1.1 client on either listener that has sent `first`, over TLS with its Finished."""
+    with edge.http1(listener=1, plain=True) if plain else flight(edge, first) as opened:
+        client = opened if plain else HTTP1(opened)
+        if plain:
+            client.send(first)
+        yield client
+
+
 @pytest.fixture
 def edge(edge_for, upstream, certificates):
     """TLS first, then a plain listener."""
@@ -136,12 +146,7 @@ def test_what_has_come_of_the_first_answer_is_sent_before_the_rest_comes(edge, u
         await reply.raw(pattern(PIECE, PIECE))
     upstream.script["/api/halves"] = halves
     request = ask("/api/halves?id=1", "1.1", "Connection: close")
-    with contextlib.ExitStack() as stack:
-        if plain:
-            client = stack.enter_context(edge.http1(listener=1, plain=True))
-            client.send(request)
-        else:
-            client = HTTP1(stack.enter_context(flight(edge, request)))
+    with client_of(edge, plain, request) as client:
         client.socket.settimeout(5)
         while len(client.buffer.partition(b"\r\n\r\n")[2]) < PIECE:
             assert client.more(), "the connection ended"
@@ -327,12 +332,7 @@ def test_who_asks_for_a_close_gets_one_with_a_farewell(edge, version, size):
 @pytest.mark.parametrize("path, status", [("/api/hello?id=1", 200), ("/none", 404)])
 def test_what_is_asked_behind_a_close_is_not_answered(edge, upstream, plain, path, status):
     request = ask(path, "1.1", "Connection: close") + ask("/api/hello?id=2")
-    with contextlib.ExitStack() as stack:
-        if plain:
-            client = stack.enter_context(edge.http1(listener=1, plain=True))
-            client.send(request)
-        else:
-            client = HTTP1(stack.enter_context(flight(edge, request)))
+    with client_of(edge, plain, request) as client:
         assert client.read().status == status
         assert client.socket.recv(1) == b""
     assert [request.target for request in upstream.requests] == [path] * (status == 200)
@@ -341,11 +341,7 @@ def test_what_is_asked_behind_a_close_is_not_answered(edge, upstream, plain, pat
 @pytest.mark.parametrize("plain", [False, True], ids=["tls", "plain"])
 def test_a_client_that_sends_on_behind_a_close_reads_its_answer(edge, plain):
     """No reset destroys the answer to a client that does not keep to what it said."""
-    with contextlib.ExitStack() as stack:
-        if plain:
-            client = stack.enter_context(edge.http1(listener=1, plain=True))
-        else:
-            client = HTTP1(stack.enter_context(flight(edge)))
+    with client_of(edge, plain) as client:
         with edge.held():
             client.send(ask("/none", "1.1", "Connection: close") + bytes(120_000))
         assert client.read().status == 404

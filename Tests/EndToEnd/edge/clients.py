@@ -13,6 +13,8 @@ import h2.events
 import h2.exceptions
 import h2.settings
 
+from edge.closing import Closing
+
 
 @dataclass
 class Response:
@@ -108,21 +110,12 @@ class Truncated(Exception):
         self.response = response
 
 
-class HTTP1:
+class HTTP1(Closing):
     """A raw HTTP/1.1 connection."""
 
     def __init__(self, sock):
         self.socket = sock
         self.buffer = bytearray()
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.close()
-
-    def close(self):
-        self.socket.close()
 
     def send(self, data):
         self.socket.sendall(data.encode("latin-1") if isinstance(data, str) else data)
@@ -217,7 +210,7 @@ class HTTP1:
         return self.read()
 
 
-class HTTP2:
+class HTTP2(Closing):
     """A raw HTTP/2 connection with blocking reads; windows are given back unless told not to."""
 
     def __init__(self, sock, window=None, scheme="https", authority="localhost"):
@@ -241,15 +234,6 @@ class HTTP2:
         if window is None:
             self.h2.increment_flow_control_window(1 << 24)
         self.flush()
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.close()
-
-    def close(self):
-        self.socket.close()
 
     def flush(self):
         data = self.h2.data_to_send()

@@ -3,12 +3,14 @@
 import contextlib
 import ssl
 
+from edge.closing import Closing
+
 
 class Cut(Exception):
     """The connection ended without TLS's farewell (close_notify)."""
 
 
-class Flight:
+class Flight(Closing):
     """A TLS client's socket, as far as the clients here use one.
 
     `first` is sent in one segment with the client's Finished, so that the proxy reads both at once.
@@ -27,15 +29,6 @@ class Flight:
         if first:
             self.tls.write(first)
         self._flush()
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.close()
-
-    def close(self):
-        self.socket.close()
 
     def settimeout(self, seconds):
         self.socket.settimeout(seconds)

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 import hpack
 
+from edge.closing import Closing
+
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 
 DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PUSH_PROMISE, PING, GOAWAY, WINDOW_UPDATE, \
@@ -100,7 +102,7 @@ class Frame:
         return self.kind in (DATA, HEADERS) and bool(self.flags & END_STREAM)
 
 
-class RawHTTP2:
+class RawHTTP2(Closing):
     """A connection on which nothing happens by itself, except that SETTINGS are acknowledged.
 
     `fields` of heads are pairs; those of `request` come after the four pseudo-fields.
@@ -118,15 +120,6 @@ class RawHTTP2:
         if handshake:
             self.send(PREFACE + settings(values))
             self.until(lambda f: f.kind == SETTINGS and f.flags & ACK)
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.close()
-
-    def close(self):
-        self.socket.close()
 
     # Writing.
 

@@ -13,6 +13,8 @@ import struct
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from edge.closing import Closing
+
 CHANGE_CIPHER_SPEC, ALERT, HANDSHAKE, DATA, HEARTBEAT = 20, 21, 22, 23, 24
 
 HELLO_REQUEST, CLIENT_HELLO, SERVER_HELLO, NEW_SESSION_TICKET = 0, 1, 2, 4
@@ -86,7 +88,7 @@ def client_hello(listed, suites=SUITES_13 + SUITES_12, random=None, session=None
                                      for number, body in listed)))
 
 
-class Raw:
+class Raw(Closing):
     """A connection of records in plaintext."""
 
     def __init__(self, address, seconds=10):
@@ -95,15 +97,6 @@ class Raw:
         self.buffer = bytearray()
         self.messages = bytearray()
         self.writing = self.reading = None
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.close()
-
-    def close(self):
-        self.socket.close()
 
     def send(self, *pieces):
         """Writes bytes as they are; True unless the peer has ended the connection already."""
