@@ -15,6 +15,23 @@ from .waiting import reserve_port, until
 os.environ["PATH"] += ":/usr/sbin:/sbin"
 
 
+def beyond_sockets():
+    """More bytes than the sockets between a service and a client can hold, so that an answer of
+    this length is under way for as long as its client does not read."""
+    most = [int(Path(f"/proc/sys/net/ipv4/{name}").read_text().split()[2])
+            for name in ("tcp_wmem", "tcp_rmem", "tcp_wmem")]
+    return sum(most) + (8 << 20)
+
+
+def documents(root, greeting):
+    """`/api/hello`, `/api/large` of 8 MiB, and `/api/endless`: zeroes, more than sockets hold."""
+    (root / "api").mkdir(parents=True, exist_ok=True)
+    (root / "api" / "hello").write_bytes(greeting)
+    (root / "api" / "large").write_bytes(bytes(range(256)) * 32_768)
+    with open(root / "api" / "endless", "wb") as file:
+        file.truncate(beyond_sockets())
+
+
 class Server:
     """A process that listens on a reserved port; started again elsewhere if the port was taken."""
 
@@ -127,7 +144,7 @@ class Resolver(Server):
 
 
 class Nginx(Server):
-    """nginx as an upstream: h1 with keep-alive, or TLS with h2 and h1; files up to 8 MiB."""
+    """nginx as an upstream: h1 with keep-alive, or TLS with h2 and h1."""
 
     program = "nginx"
 
@@ -137,10 +154,8 @@ class Nginx(Server):
 
     def command(self):
         root = self.folder / "root"
-        for sub in ("api", "temp"):
-            (root / sub).mkdir(parents=True, exist_ok=True)
-        (root / "api" / "hello").write_bytes(b"hello from nginx\n")
-        (root / "api" / "large").write_bytes(bytes(range(256)) * 32_768)
+        documents(root, b"hello from nginx\n")
+        (root / "temp").mkdir(exist_ok=True)
         listen = f"listen 127.0.0.1:{self.port}"
         if self.certificate:
             listen += (f" ssl http2; ssl_certificate {self.certificate.certificate}; "
@@ -188,9 +203,7 @@ class Nghttpd(Server):
 
     def command(self):
         root = self.folder / "root"
-        (root / "api").mkdir(parents=True, exist_ok=True)
-        (root / "api" / "hello").write_bytes(b"hello from nghttpd\n")
-        (root / "api" / "large").write_bytes(bytes(range(256)) * 32_768)
+        documents(root, b"hello from nghttpd\n")
         command = ["nghttpd", "--address=127.0.0.1", f"--htdocs={root}", "--echo-upload"]
         if self.certificate:
             return command + [str(self.port), str(self.certificate.key),
