@@ -17,8 +17,9 @@ def start(processes, setting, name, task, folder, core, prefix, environment, rou
     write(file, configuration(setting, task, log, routes))
     child = processes.start(
         name, [*prefix, setting.binary, "run", "--config", file, "--ready-file", ready], core,
-        environment)
+        {**setting.openssl.environment, **(environment or {})})
     wait_for(lambda: os.path.exists(ready), child, TITLES[name], 60)
+    setting.openssl.verify(child.pid)
     with open(ready) as text:
         address = json.load(text)["listeners"][0]
     return child, int(address.rpartition(":")[2]), log

@@ -11,7 +11,7 @@ from . import edge
 from .envoy import TYPE
 from .peers import PEERS
 from .processes import BenchError, accepts, free_port, need, wait_for, write
-from .proxies import TITLES, Running, fresh_folder
+from .proxies import Running, fresh_folder, started_peer
 from .works import Task
 
 HOST = "id-{id}.apps.test"
@@ -42,9 +42,7 @@ def start_id_proxy(processes, setting, name, port, dns, core=None):
     command = PEERS[name].command(setting, folder, task, front)
     file, changes = CHANGES[name]
     edit(os.path.join(folder, file), changes(port, dns))
-    child = processes.start(name, command, core)
-    wait_for(lambda: accepts(front), child, TITLES[name], 60)
-    return Running(child, front)
+    return started_peer(processes, setting, name, command, front, core)
 
 
 def edge_routes(port, dns):

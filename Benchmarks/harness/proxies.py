@@ -4,6 +4,7 @@ import os
 import subprocess
 
 from . import edge
+from .openssl import OpenSSL
 from .peers import PEERS
 from .processes import (accepts, compile_c, executable, free_port, make_certificate,
                         need, wait_for)
@@ -13,10 +14,12 @@ TITLES = {**edge.TITLES, **{name: peer.title for name, peer in PEERS.items()}}
 
 
 class Setting:
-    """What all measurements of one run share: folder, certificates, upstream, our binary."""
+    """What all measurements of one run share: folder, certificates, upstream, our binary, and the
+    OpenSSL of the proxies."""
 
-    def __init__(self, folder, binary):
+    def __init__(self, folder, binary, openssl="system"):
         self.folder = folder
+        self.openssl = OpenSSL(openssl, folder)
         self.certificates = {kind: make_certificate(folder, kind) for kind in ("p256", "rsa")}
         self.origin = compile_c("origin.c", os.path.join(folder, "origin"))
         self.binary = os.path.abspath(binary)
@@ -87,8 +90,15 @@ def start_proxy(processes, setting, name, task, core=None, prefix=(), environmen
                                    environment))
     port = free_port()
     command = PEERS[name].command(setting, folder, task, port)
-    child = processes.start(name, [*prefix, *command], core, environment)
+    return started_peer(processes, setting, name, [*prefix, *command], port, core, environment)
+
+
+def started_peer(processes, setting, name, command, port, core=None, environment=None):
+    """Starts a peer by its command line and waits until it accepts."""
+    child = processes.start(name, command, core,
+                            {**setting.openssl.environment, **(environment or {})})
     wait_for(lambda: accepts(port), child, TITLES[name], 60)
+    setting.openssl.verify(child.pid)
     return Running(child, port)
 
 
