@@ -121,7 +121,9 @@ def filled(edge, path):
     """Requests that do not end, as many as there is room for; what is beyond that is refused."""
     with streams(edge, path, 40) as some:
         def is_full():
-            if at_rest(edge, BAD)["waiting"] >= QUEUE:
+            # Until all places are taken, some wait for a dial only, and leave the queue after it.
+            figures = at_rest(edge, BAD)
+            if figures["in_flight"] >= IN_FLIGHT and figures["waiting"] >= QUEUE:
                 return True
             for client, _ in some[:8]:
                 client.start(path=path)
