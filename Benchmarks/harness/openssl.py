@@ -2,6 +2,7 @@
 
 import glob
 import os
+import re
 import subprocess
 
 from .processes import ROOT, BenchError, descendants
@@ -38,11 +39,19 @@ class OpenSSL:
             return
         wanted = {os.path.realpath(os.path.join(chosen, f"{name}.so.3")) for name in LIBRARIES}
         for process in descendants(pid):
-            with open(f"/proc/{process}/maps") as maps:
-                loaded = {line.split()[-1] for line in maps if line.rstrip().endswith(".so.3")
-                          and any(name in line for name in LIBRARIES)}
-            if loaded - wanted:
-                raise BenchError(f"void: loaded {', '.join(sorted(loaded - wanted))}")
+            others = mapped(process) - wanted
+            if others:
+                raise BenchError(f"void: loaded {', '.join(sorted(others))}")
+
+
+def mapped(process):
+    """The paths of the OpenSSL libraries that a process has loaded; none if it has ended."""
+    try:
+        with open(f"/proc/{process}/maps") as maps:
+            paths = {line.rstrip("\n").split(None, 5)[5] for line in maps if "/" in line}
+    except OSError:
+        return set()
+    return {path for path in paths if re.match(r"lib(ssl|crypto)\b.*\.so", os.path.basename(path))}
 
 
 def from_pypi(folder):
