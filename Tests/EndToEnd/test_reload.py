@@ -150,6 +150,19 @@ def test_upstream_connections_outlive_a_reload(edge_for, upstream):
     assert [c.requests for c in upstream.connections] == [6]
 
 
+def test_more_idle_time_is_for_connections_at_rest_too(edge_for, upstream):
+    edge = edge_for(upstream, {"workers": 1, "timeouts": {"idle": "1500ms"}})
+    with edge.http1() as client:
+        assert client.get("/api/hello?id=1").status == 200
+        edge.write(merged(edge.configuration, {"timeouts": {"idle": "60s"}}))
+        edge.reload()
+        client.socket.settimeout(3)
+        with pytest.raises(TimeoutError):
+            client.socket.recv(1)
+        client.socket.settimeout(10)
+        assert client.get("/api/hello?id=1").status == 200
+
+
 def test_an_exchange_under_way_is_not_disturbed(edge_for, upstream):
     edge = edge_for(upstream)
     with edge.http2() as client:

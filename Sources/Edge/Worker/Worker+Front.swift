@@ -221,17 +221,16 @@ extension Worker {
         goOnIdling(front)
     }
 
-    /// Waits for the rest of the idle time, in two steps: after the first its buffers go.
+    /// Waits for the rest of the idle time.
     func goOnIdling(_ front: Ref<FrontConnection>) {
-        let left = front[].idleSince + state[].snapshot.front.idle - loop[].now
-        setDeadline(front, .idle, min(left, Limits.rest))
+        setDeadline(
+            front, .idle, front[].idleSince + state[].snapshot.front.idle - loop[].now)
     }
 
     private func idlePassed(_ front: Ref<FrontConnection>) {
-        let left = front[].idleSince + state[].snapshot.front.idle - loop[].now
-        if left > .zero {
-            if front[].buffered == 0 { front[].transport.tls?.releaseBuffers() }
-            return setDeadline(front, .idle, left)
+        // A reload may have given it more time.
+        if front[].idleSince + state[].snapshot.front.idle > loop[].now {
+            return goOnIdling(front)
         }
         counters.timeout(.idle)
         endIdle(front)

@@ -90,6 +90,18 @@ class Records:
         self._tls.write(data)
         return self._outgoing.read()
 
+    def read_until(self, end):
+        """Plaintext until it ends in `end`."""
+        text = b""
+        while not text.endswith(end):
+            try:
+                text += self._tls.read(65_536)
+            except ssl.SSLWantReadError:
+                data = self.socket.recv(65_536)
+                assert data, f"the connection ended after {text[-300:]}"
+                self._incoming.write(data)
+        return text
+
 
 class GoodClient:
     """Asks again and again, on one connection, and expects an answer each time."""
