@@ -68,7 +68,8 @@ class Processes:
         log = open(os.path.join(self.folder, f"{name}-{self.started}.log"), "wb")
         child = subprocess.Popen(
             arguments, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-            preexec_fn=prepared(core), start_new_session=True, env=dict(os.environ, **(environment or {})))
+            preexec_fn=prepared(core), start_new_session=True,
+            env=dict(os.environ, **(environment or {})))
         log.close()
         child.log_path = log.name
         self.children.append(child)
