@@ -25,9 +25,7 @@ static inline void edge_ssl_ctx_prepare(SSL_CTX *ctx, int minimum_version) {
                                SSL_OP_IGNORE_UNEXPECTED_EOF);
   // Without AUTO_RETRY a call returns after each record that is not data: floods can be counted.
   SSL_CTX_clear_mode(ctx, SSL_MODE_AUTO_RETRY);
-  // A record's buffer goes back to malloc as soon as it is empty: kept, two of 17 KiB for each
-  // connection leave holes of that size between the objects of those that stay.
-  SSL_CTX_set_mode(ctx, SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER | SSL_MODE_RELEASE_BUFFERS);
+  SSL_CTX_set_mode(ctx, SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
   SSL_CTX_set_read_ahead(ctx, 1);
   // 64 KiB of certificates: ten times what long chains have.
   SSL_CTX_set_max_cert_list(ctx, 64 * 1024);

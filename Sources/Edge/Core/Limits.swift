@@ -37,9 +37,12 @@ enum Limits {
     /// The same two while memory is short.
     static let shortHighWater = 16 * 1024
     static let shortLowWater = 4 * 1024
-    /// What a client's connection costs besides our buffers: OpenSSL's session, nghttp2's tables
-    /// and our own state, 15 KB when idle on HTTP/1 and 31 KB on HTTP/2.
+    /// What a client's connection costs besides its buffers: OpenSSL's session, nghttp2's tables
+    /// and our own state, measured on idle TLS connections.
     static let connectionBytes = 24 * 1024
+    /// How long a client says nothing before its connection gives TLS's buffers back: long enough
+    /// that a busy one keeps them.
+    static let rest = Duration.seconds(1)
     /// Change of a worker's memory that it tells the process.
     static let memoryStep = 64 * 1024
     /// How long a client that sends what nobody wants any more is listened to, so that no reset

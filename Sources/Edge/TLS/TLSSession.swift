@@ -217,8 +217,7 @@ struct TLSSession: ~Copyable {
         ERR_clear_error()
     }
 
-    /// Gives back what OpenSSL 3.0 keeps although it is empty: the buffer for writing, when a
-    /// ticket or a KeyUpdate was read last.
+    /// Gives OpenSSL's record buffers back while idle; they return with the next record.
     ///
     /// Does nothing while a part of a record is held.
     mutating func releaseBuffers() { unsafe SSL_free_buffers(ssl) }

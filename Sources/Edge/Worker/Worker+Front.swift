@@ -156,7 +156,15 @@ extension Worker {
                 clearDeadline(front)
                 armIdle(front)
             }
+            if front[].requests < 2 { releaseAtFirstRest(front) }
         }
+    }
+
+    /// A client that has asked once at most is not taken for a busy one: its record buffers go as
+    /// soon as it rests, lest malloc puts what comes next between them.
+    private func releaseAtFirstRest(_ front: Ref<FrontConnection>) {
+        guard front[].exchangeCount == 0, front[].spoken != .handshaking else { return }
+        front[].transport.tls?.releaseBuffers()
     }
 
     /// What waits for the client has to move on.
@@ -221,16 +229,17 @@ extension Worker {
         goOnIdling(front)
     }
 
-    /// Waits for the rest of the idle time.
+    /// Waits for the rest of the idle time, in two steps: after the first its buffers go.
     func goOnIdling(_ front: Ref<FrontConnection>) {
-        setDeadline(
-            front, .idle, front[].idleSince + state[].snapshot.front.idle - loop[].now)
+        let left = front[].idleSince + state[].snapshot.front.idle - loop[].now
+        setDeadline(front, .idle, min(left, Limits.rest))
     }
 
     private func idlePassed(_ front: Ref<FrontConnection>) {
-        // A reload may have given it more time.
-        if front[].idleSince + state[].snapshot.front.idle > loop[].now {
-            return goOnIdling(front)
+        let left = front[].idleSince + state[].snapshot.front.idle - loop[].now
+        if left > .zero {
+            if front[].buffered == 0 { front[].transport.tls?.releaseBuffers() }
+            return setDeadline(front, .idle, left)
         }
         counters.timeout(.idle)
         endIdle(front)
