@@ -39,20 +39,21 @@ def test_a_post_does_not_meet_an_end_that_has_come(edge_for, upstream_of, kind):
     upstream = upstream_of(kind)
     edge = edge_for(upstream, ONE, scheme=KINDS[kind][0],
                     versions=["h2c"] if kind == "h2c" else None)
+    # HTTP/2's own frames may make the connection's event the first of the two each time, and now
+    # and then something else does of HTTP/1: a ticket that came late, say.
+    least, turn = 0 if "h2" in kind else 5, 0
     with edge.http1() as client:
         assert client.get("/api/hello?id=1").status == 200
-        for turn in range(10):
+        while turn < 10 or edge.metric("edge_upstream_stale_total") < least:
+            assert turn < 100, "the end is always seen first"
             with edge.held():
                 # The worker's next events: a request, then the end of the connection for it.
                 client.request("POST", "/api/digest?id=1", body=b"paid")
                 upstream.close_connections(reset=turn % 2 == 1)
             response = client.read()
             assert response.status == 200, (turn, response, edge.access_log()[-1])
-    assert sum(r.method == "POST" for r in upstream.requests) == 10
-    # HTTP/2's own frames may have made the connection's event the first of the two, and now and
-    # then something else does of HTTP/1.
-    if "h2" not in kind:
-        assert edge.metric("edge_upstream_stale_total") >= 5
+            turn += 1
+    assert sum(r.method == "POST" for r in upstream.requests) == turn
     assert edge.metric("edge_retries_total") == 0
 
 
