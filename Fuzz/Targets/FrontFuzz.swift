@@ -158,8 +158,12 @@ private final class FrontPlay {
     /// Everybody leaves; the worker must then be as empty as at its start.
     func end() throws(FuzzFailure) {
         for number in clients.indices { closeClient(number, 1) }
-        // A request may be tried ten times, each a dial and its loss.
-        for _ in 0..<200 {
+        // A request may be tried ten times, each a dial and its loss; and what waits for the kernel
+        // or for a time to pass may take longer than so many turns.
+        let patience = ContinuousClock.now + .seconds(5)
+        var turns = 0
+        while turns < 200 || ContinuousClock.now < patience {
+            turns += 1
             try turn()
             for service in services { FrontRig.reset(service.descriptor) }
             services = []
