@@ -3,7 +3,7 @@
 import json
 import os
 
-from .processes import wait_for, write
+from .processes import write
 
 TITLES = {"edge": "edge-proxy", "edge-quiet": "edge-proxy, no access log"}
 
@@ -15,11 +15,10 @@ def start(processes, setting, name, task, folder, core, prefix, environment, rou
         write(log, "")
     file, ready = (os.path.join(folder, end) for end in ("edge.yaml", "ready.json"))
     write(file, configuration(setting, task, log, routes))
-    child = processes.start(
-        name, [*prefix, setting.binary, "run", "--config", file, "--ready-file", ready], core,
-        {**setting.openssl.environment, **(environment or {})})
-    wait_for(lambda: os.path.exists(ready), child, TITLES[name], 60)
-    setting.openssl.verify(child.pid)
+    child = setting.openssl.start(
+        processes, name,
+        [*prefix, setting.binary, "run", "--config", file, "--ready-file", ready], core,
+        environment, TITLES[name], lambda: os.path.exists(ready))
     with open(ready) as text:
         address = json.load(text)["listeners"][0]
     return child, int(address.rpartition(":")[2]), log

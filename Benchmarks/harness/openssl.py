@@ -5,7 +5,7 @@ import os
 import re
 import subprocess
 
-from .processes import ROOT, BenchError, descendants
+from .processes import ROOT, BenchError, descendants, wait_for
 
 # A package of PyPI whose wheel brings a current OpenSSL as shared libraries of its own.
 PACKAGE = "psycopg_binary"
@@ -16,13 +16,15 @@ class OpenSSL:
     """The libraries that proxies load: the system's, those of a folder, or `pypi`'s."""
 
     def __init__(self, chosen, folder):
-        self.environment = {}
+        self.environment, self.files = {}, set()
         if chosen == "system":
             return
         chosen = from_pypi(folder) if chosen == "pypi" else os.path.abspath(chosen)
         for name in LIBRARIES:
-            if not os.path.exists(os.path.join(chosen, f"{name}.so.3")):
+            path = os.path.join(chosen, f"{name}.so.3")
+            if not os.path.exists(path):
                 raise BenchError(f"{chosen} has no {name}.so.3")
+            self.files.add(os.path.realpath(path))
         self.environment = {"LD_LIBRARY_PATH": chosen}
 
     @property
@@ -32,16 +34,16 @@ class OpenSSL:
                               env=dict(os.environ, **self.environment))
         return done.stdout.strip() or f"unknown: {done.stderr.strip()}"
 
-    def verify(self, pid):
-        """Raises unless each OpenSSL that a proxy has loaded is the chosen one."""
-        chosen = self.environment.get("LD_LIBRARY_PATH")
-        if not chosen:
-            return
-        wanted = {os.path.realpath(os.path.join(chosen, f"{name}.so.3")) for name in LIBRARIES}
-        for process in descendants(pid):
-            others = mapped(process) - wanted
+    def start(self, processes, name, command, core, environment, title, is_ready):
+        """Starts a proxy with these libraries, waits until it is ready, and raises if it has loaded
+        others; the child."""
+        child = processes.start(name, command, core, {**self.environment, **(environment or {})})
+        wait_for(is_ready, child, title, 60)
+        for process in descendants(child.pid) if self.files else ():
+            others = mapped(process) - self.files
             if others:
                 raise BenchError(f"void: loaded {', '.join(sorted(others))}")
+        return child
 
 
 def mapped(process):
@@ -57,12 +59,10 @@ def mapped(process):
 def from_pypi(folder):
     """A folder whose links lead to the package's libraries, under the names that are looked for."""
     links = os.path.join(folder, "openssl")
-    os.makedirs(links, exist_ok=True)
+    os.mkdir(links)
     for name in LIBRARIES:
         found = glob.glob(f"{ROOT}/.venv/lib/python3*/site-packages/{PACKAGE}.libs/{name}-*.so.3")
         if not found:
             raise BenchError(f"{PACKAGE} is not in .venv: Scripts/install-dependencies --bench")
-        link = os.path.join(links, f"{name}.so.3")
-        if not os.path.lexists(link):
-            os.symlink(found[0], link)
+        os.symlink(found[0], os.path.join(links, f"{name}.so.3"))
     return links

@@ -95,11 +95,8 @@ def start_proxy(processes, setting, name, task, core=None, prefix=(), environmen
 
 def started_peer(processes, setting, name, command, port, core=None, environment=None):
     """Starts a peer by its command line and waits until it accepts."""
-    child = processes.start(name, command, core,
-                            {**setting.openssl.environment, **(environment or {})})
-    wait_for(lambda: accepts(port), child, TITLES[name], 60)
-    setting.openssl.verify(child.pid)
-    return Running(child, port)
+    return Running(setting.openssl.start(processes, name, command, core, environment,
+                                         TITLES[name], lambda: accepts(port)), port)
 
 
 def fresh_folder(setting, name):

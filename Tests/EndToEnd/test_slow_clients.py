@@ -6,7 +6,8 @@ import time
 import pytest
 
 from edge import frames
-from edge.slow import (SECONDS, GoodClient, Records, client_hello, drip, for_ever, impatient,
+from edge.flight import Flight
+from edge.slow import (SECONDS, GoodClient, client_hello, drip, for_ever, impatient,
                        nothing_lives, octets, reaped)
 from edge.upstream import Upstream
 from edge.waiting import until
@@ -58,7 +59,7 @@ def silent_after_handshake(edge):
 
 def one_record_dripped(edge):
     sock = edge.tcp()
-    tls = Records(sock, edge.authority.client_context(["http/1.1"]))
+    tls = Flight(sock, edge.authority.client_context(["http/1.1"]))
     return sock, octets(tls.record(b"GET /api/hello?id=1 HTTP/1.1\r\nHost: localhost\r\n\r\n" * 5))
 
 

@@ -7,7 +7,7 @@ import ssl
 import pytest
 
 from edge.clients import HTTP1, connect, s_client
-from edge.slow import Records
+from edge.flight import Flight
 from edge.waiting import until
 
 
@@ -172,14 +172,14 @@ def test_what_is_not_tls_is_closed_and_harms_nobody(edge):
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
 def test_a_record_in_pieces_waits_beside_those_of_others(
         edge_for, upstream, certificates, keep, version):
-    """OpenSSL's buffers pass from one connection to the next, but not while a piece is in them."""
+    """TLS's buffers are given back at the first rest, but not while a piece is in them."""
     edge = edge_for(upstream, {"workers": 1})
     context = certificates.authority.client_context(["http/1.1"])
     context.minimum_version = context.maximum_version = version
     waiting = []
     for number in range(40):
         body = f"<{number:08}>".encode() * 1200
-        client = Records(keep(edge.tcp()), context)
+        client = Flight(keep(edge.tcp()), context)
         wire = client.record(
             b"POST /api/echo?id=1&length=1 HTTP/1.1\r\nHost: localhost\r\n"
             b"Content-Length: %d\r\n\r\n" % len(body) + body)
@@ -188,7 +188,8 @@ def test_a_record_in_pieces_waits_beside_those_of_others(
     for client, rest, body in waiting:
         assert edge.curl("/api/hello?id=1").status == 200
         client.socket.sendall(rest)
-        assert client.read_until(body).startswith(b"HTTP/1.1 200 ")
+        response = HTTP1(client).read()
+        assert response.status == 200 and response.body == body
 
 
 def test_keys_are_logged_when_configured(edge_for, upstream, certificates, tmp_path):
@@ -264,7 +265,7 @@ def test_upstream_sessions_are_used_again(edge_for, secure):
 
 
 def test_connections_at_rest_hold_no_buffers(edge_for, upstream_with, certificates):
-    """Behind the request comes the server's ticket, for which OpenSSL 3.0 gets one that it keeps."""
+    """Those to services, which give TLS's buffers back as soon as they rest."""
     upstream = upstream_with(["127.0.0.1"], certificates.upstream.server_context(("http/1.1",)))
     edge = edge_for(upstream, {"workers": 1}, scheme="https", name="id-{id}.wild.test",
                     route={"tls": {"verify": False}})

@@ -58,6 +58,11 @@ class Flight(Closing):
         self.tls.write(data)
         self._flush()
 
+    def record(self, data):
+        """What `data` is on the wire, to be sent by hand."""
+        self.tls.write(data)
+        return self._outgoing.read()
+
     def recv(self, most):
         """Plaintext; nothing after the peer's farewell; raises `Cut` when there was none."""
         while True:

@@ -69,40 +69,6 @@ def client_hello(context, server_name="localhost"):
     return outgoing.read()
 
 
-class Records:
-    """TLS over a socket whose records can be sent as slowly as one likes."""
-
-    def __init__(self, sock, context, server_name="localhost"):
-        self.socket = sock
-        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=server_name)
-        while True:
-            try:
-                self._tls.do_handshake()
-                break
-            except ssl.SSLWantReadError:
-                sock.sendall(self._outgoing.read())
-                self._incoming.write(sock.recv(65_536))
-        sock.sendall(self._outgoing.read())
-
-    def record(self, data):
-        """What `data` is on the wire."""
-        self._tls.write(data)
-        return self._outgoing.read()
-
-    def read_until(self, end):
-        """Plaintext until it ends in `end`."""
-        text = b""
-        while not text.endswith(end):
-            try:
-                text += self._tls.read(65_536)
-            except ssl.SSLWantReadError:
-                data = self.socket.recv(65_536)
-                assert data, f"the connection ended after {text[-300:]}"
-                self._incoming.write(data)
-        return text
-
-
 class GoodClient:
     """Asks again and again, on one connection, and expects an answer each time."""
 
