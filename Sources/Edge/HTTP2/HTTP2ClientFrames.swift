@@ -19,7 +19,7 @@ struct HTTP2ClientFrames {
     private var forgiven: Int32 = 0
     /// nghttp2 may hold for open what a frame not yet given to it closes.
     var mayHaveClosed = false
-    /// The input under way, or the last one, had SETTINGS in it.
+    /// The input under way, or the last one, had SETTINGS in it, or the rest of them.
     private(set) var hasSettings = false
 
     /// The error that a frame is whatever came before it.
@@ -55,7 +55,10 @@ struct HTTP2ClientFrames {
         passedOver.contains(stream) ? HTTP2Code.protocolError : HTTP2Code.streamClosed
     }
 
-    mutating func beginInput() {
+    /// A frame of which the last input had no more than a part has its effect in this one.
+    @inline(__always)
+    mutating func beginInput(within isUnderWay: Bool) {
+        guard !isUnderWay else { return }
         mayHaveClosed = false
         hasSettings = false
     }
@@ -80,7 +83,7 @@ func receiveFrames(_ session: OpaquePointer, _ core: Ref<HTTP2Core>, _ input: By
     var given = 0
     var position = 0
     let isServer = core[].role == .server
-    core[].clientFrames.beginInput()
+    core[].clientFrames.beginInput(within: core[].frames.isWithinFrame)
     while let frame = core[].frames.next(input, &position) {
         core[].meter.count(frame)
         if core[].meter.budget.flood != nil {

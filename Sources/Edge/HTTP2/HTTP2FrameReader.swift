@@ -26,8 +26,8 @@ struct HTTP2FrameHeader: BitwiseCopyable {
     /// END_STREAM of DATA and HEADERS, ACK of SETTINGS and PING.
     var hasFirstFlag: Bool { flags & 1 != 0 }
     var endsHead: Bool { flags & 4 != 0 }
-    /// After it a stream may be closed: RST_STREAM, or END_STREAM.
-    var mayClose: Bool { type == 3 || type <= 1 && hasFirstFlag }
+    /// After it a stream may be closed: RST_STREAM, END_STREAM, or the rest of a head with that.
+    var mayClose: Bool { type == 3 || isContinuation || type <= 1 && hasFirstFlag }
 }
 
 /// Goes from frame header to frame header, whatever pieces the octets come in.

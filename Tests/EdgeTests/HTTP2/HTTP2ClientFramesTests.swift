@@ -85,7 +85,7 @@ private func find(
         #expect(faults == [illegal, illegal, nil, nil, HTTP2Code.frameSizeError])
     }
 
-    @Test("an input that closes streams or has settings says so until the next begins")
+    @Test("an input that closes streams or has settings says so, and so does one with their rest")
     func notes() {
         let closing: [([UInt8], Bool, Bool)] = [
             (frame(3, 0, 1, [0, 0, 0, 8]), true, false), (frame(0, 1, 1, []), true, false),
@@ -97,9 +97,11 @@ private func find(
         var frames = HTTP2ClientFrames()
         find(preface, in: &reader, by: 24) { _ in }
         for (input, closes, settles) in closing {
-            frames.beginInput()
-            find(input, in: &reader, by: 3) { frame in frames.note(frame) }
-            #expect(frames.mayHaveClosed == closes && frames.hasSettings == settles)
+            for piece in [input.prefix(9), input.dropFirst(9)] where !piece.isEmpty {
+                frames.beginInput(within: reader.isWithinFrame)
+                find(Array(piece), in: &reader, by: 3) { frame in frames.note(frame) }
+                #expect(frames.mayHaveClosed == closes && frames.hasSettings == settles)
+            }
         }
     }
 }

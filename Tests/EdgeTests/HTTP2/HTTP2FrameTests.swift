@@ -32,11 +32,18 @@ private let plain = [
     (":method", "GET"), (":scheme", "https"), (":path", "/"), (":authority", "a"),
 ]
 
-/// The code of the last frame of `type` (3 RST_STREAM, 7 GOAWAY) that the server wrote.
-private func written(_ type: UInt8, by wire: HTTP2Wire) throws -> UInt8? {
+private func written(by wire: HTTP2Wire) throws -> [UInt8] {
     var queue = ByteQueue(pool: wire.pool)
     while try wire.server.session[].write(into: &queue, upTo: 500_000), queue.count < 400_000 {}
-    let bytes = queue.bytes.array
+    return queue.bytes.array
+}
+
+/// The code of the last frame of `type` (3 RST_STREAM, 7 GOAWAY) that the server wrote.
+private func written(_ type: UInt8, by wire: HTTP2Wire) throws -> UInt8? {
+    code(type, in: try written(by: wire))
+}
+
+private func code(_ type: UInt8, in bytes: [UInt8]) -> UInt8? {
     var code: UInt8?
     var at = 0
     while at + 9 <= bytes.count {
@@ -130,6 +137,99 @@ private func written(_ type: UInt8, by wire: HTTP2Wire) throws -> UInt8? {
         #expect(wire.server.told(5).count == 1)
         #expect(wire.server.session[].openStreams == 1)
         #expect(wire.tearDown() == [0, 0, 0])
+    }
+
+    @Test("DATA for a stream that its client has closed is an error wherever the input is cut")
+    func closedInPieces() throws {
+        let upload = frame(1, 4, 1, section([(":method", "POST")] + plain.dropFirst()))
+        let late = frame(0, 1, 1, [1, 2])
+        let trailers = section([("a", "b")])
+        // Behind the upload, and whether it is answered before.
+        let endings: [([UInt8], Bool)] = [
+            (frame(3, 0, 1, [0, 0, 0, 8]), false), (frame(0, 1, 1, [7, 7, 7]), true),
+            (frame(1, 1, 1, trailers) + frame(9, 4, 1, []), true),
+            (frame(1, 1, 1, []) + frame(9, 4, 1, trailers), true),
+        ]
+        for (ending, isAnswered) in endings {
+            let input = ending + late
+            for cut in 0...input.count {
+                let wire = HTTP2Wire()
+                wire.feed(opening + upload, wire.server)
+                if isAnswered {
+                    #expect(wire.respond(1, wire.head(status: 200), nil))
+                    #expect(try written(7, by: wire) == nil)
+                }
+                wire.feed(Array(input[..<cut]), wire.server)
+                wire.feed(Array(input[cut...]), wire.server)
+                #expect(try written(7, by: wire) == 5, "cut before octet \(cut) of \(input)")
+                #expect(wire.tearDown() == [0, 0, 0])
+            }
+        }
+    }
+
+    @Test("a window that SETTINGS make too large is an error wherever the input is cut")
+    func windowInPieces() throws {
+        let upload = frame(1, 4, 1, section([(":method", "POST")] + plain.dropFirst()))
+        let grown = frame(8, 0, 1, [0x7F, 0xFF, 0, 0])
+        let settings = frame(4, 0, 0, [0, 4, 0x7F, 0xFF, 0xFF, 0xFF])
+        for cut in 0...settings.count {
+            let wire = HTTP2Wire()
+            wire.feed(opening + upload + grown, wire.server)
+            #expect(try written(7, by: wire) == nil)
+            wire.feed(Array(settings[..<cut]), wire.server)
+            wire.feed(Array(settings[cut...]), wire.server)
+            #expect(try written(7, by: wire) == 3, "cut before octet \(cut)")
+            #expect(wire.tearDown() == [0, 0, 0])
+        }
+    }
+
+    @Test("what is an error does not depend on how the octets arrive", arguments: 0..<400)
+    func inPieces(seed: Int) throws {
+        var random = SplitMix(state: UInt64(seed))
+        let input = opening + (0..<6).flatMap { _ in anyFrame(&random) }
+        // How a stream that this side resets goes on depends on whether its client knows.
+        guard let whole = try fails([input]) else { return }
+        for size in [1, 2, 3, 5, 7, 9, 13, 20] {
+            let starts = stride(from: 0, to: input.count, by: size)
+            let pieces = starts.map { Array(input[$0..<min($0 + size, input.count)]) }
+            guard let failed = try fails(pieces) else { continue }
+            #expect(failed == whole, "pieces of \(size): \(input.dropFirst(33))")
+        }
+    }
+
+    /// A frame that a client may send at the right moment, on one of three streams.
+    private func anyFrame(_ random: inout SplitMix) -> [UInt8] {
+        let stream = Int.random(in: 0...2, using: &random) * 2 + 1
+        let ends: UInt8 = Bool.random(using: &random) ? 1 : 0
+        let head: UInt8 = Int.random(in: 0...3, using: &random) == 0 ? 0 : 4
+        let post = section([(":method", "POST")] + plain.dropFirst())
+        switch Int.random(in: 0...11, using: &random) {
+        case 0...3: return frame(1, head | ends, stream, post)
+        case 4: return frame(1, head | 1, stream, section([("a", "b")]))
+        case 5...6: return frame(0, ends, stream, [1, 2, 3])
+        case 7: return frame(0, 8 | ends, stream, [2, 1, 0, 0])
+        case 8: return frame(3, 0, stream, [0, 0, 0, 8])
+        case 9: return frame(9, 4, stream, section([("a", "b")]))
+        case 10: return frame(8, 0, stream, [0x7F, 0xFF, 0, 0])
+        default: return frame(4, 0, 0, [0, 4, 0x7F, 0xFF, 0xFF, 0xFF])
+        }
+    }
+
+    /// Whether the connection fails after these reads, with each request answered at once; nil if a
+    /// stream was reset.
+    private func fails(_ reads: [[UInt8]]) throws -> Bool? {
+        let wire = HTTP2Wire()
+        wire.server.onHead = { stream, _ in
+            _ = wire.respond(stream, wire.head(status: 200), nil)
+        }
+        var output: [UInt8] = []
+        for read in reads {
+            wire.feed(read, wire.server)
+            output += try written(by: wire)
+        }
+        wire.server.onHead = { _, _ in }
+        #expect(wire.tearDown() == [0, 0, 0])
+        return code(3, in: output) == nil ? code(7, in: output) != nil : nil
     }
 
     @Test("floods end the connection with ENHANCE_YOUR_CALM")
