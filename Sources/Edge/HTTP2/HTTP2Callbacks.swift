@@ -112,7 +112,9 @@ private func onFrame(
         if unsafe nghttp2_session_get_stream_user_data(session, hd.stream_id) != nil {
             core[].meter.budget.note(.cancelledStream)
         }
-    case frameSettings where hd.flags & flagAck == 0: core[].events.append(.settings)
+    case frameSettings where hd.flags & flagAck == 0:
+        if core[].role == .server { unsafe checkWindows(session, core) }
+        core[].events.append(.settings)
     case framePing where hd.flags & flagAck != 0: core[].events.append(.pingAcknowledged)
     case frameGoAway:
         guard let frame = unsafe frame else { return 0 }
@@ -124,6 +126,17 @@ private func onFrame(
     default: break
     }
     return 0
+}
+
+/// nghttp2 resets a stream whose window the client's SETTINGS made too large, but that is an error
+/// of the connection (RFC 9113 §6.9.2).
+///
+/// These SETTINGS have queued their acknowledgement, and nothing else but such resets.
+private func checkWindows(_ session: OpaquePointer?, _ core: Ref<HTTP2Core>) {
+    let queued = unsafe nghttp2_session_get_outbound_queue_size(session)
+    guard queued > core[].clientFrames.queuedBefore + 1 else { return }
+    core[].hasSaidGoAway = true
+    unsafe nghttp2_session_terminate_session(session, HTTP2Code.flowControlError)
 }
 
 private func finishHead(_ session: OpaquePointer?, _ hd: nghttp2_frame_hd, _ core: Ref<HTTP2Core>) {
@@ -180,14 +193,6 @@ private func onClose(
         // Whatever the code: an early answer is followed by a reset without error (RFC 9113 §8.1).
         if unsafe nghttp2_session_get_stream_remote_close(session, stream) == 0 {
             core[].clientFrames.forgive(stream)
-        }
-        // Closed while we write: by us. nghttp2 resets a stream whose window the client's SETTINGS
-        // made too large, but that is an error of the connection (RFC 9113 §6.9.2).
-        if code == HTTP2Code.flowControlError, core[].clientFrames.hasSettings,
-            unsafe core[].output != nil
-        {
-            core[].hasSaidGoAway = true
-            unsafe nghttp2_session_terminate_session(session, code)
         }
     }
     let mark = unsafe nghttp2_session_get_stream_user_data(session, stream)

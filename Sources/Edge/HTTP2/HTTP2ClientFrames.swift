@@ -19,8 +19,8 @@ struct HTTP2ClientFrames {
     private var forgiven: Int32 = 0
     /// nghttp2 may hold for open what a frame not yet given to it closes.
     var mayHaveClosed = false
-    /// The input under way, or the last one, had SETTINGS in it, or the rest of them.
-    private(set) var hasSettings = false
+    /// Frames that waited to be written before the client's SETTINGS were given to nghttp2.
+    private(set) var queuedBefore = 0
 
     /// The error that a frame is whatever came before it.
     @inline(__always)
@@ -55,19 +55,16 @@ struct HTTP2ClientFrames {
         passedOver.contains(stream) ? HTTP2Code.protocolError : HTTP2Code.streamClosed
     }
 
-    /// A frame of which the last input had no more than a part has its effect in this one.
-    @inline(__always)
-    mutating func beginInput(within isUnderWay: Bool) {
-        guard !isUnderWay else { return }
-        mayHaveClosed = false
-        hasSettings = false
-    }
-
     /// The frame was found good so far.
     @inline(__always)
     mutating func note(_ frame: HTTP2FrameHeader) {
         if frame.mayClose { mayHaveClosed = true }
-        if frame.type == 4, !frame.hasFirstFlag { hasSettings = true }
+    }
+
+    /// SETTINGS may be the next that nghttp2 takes in.
+    @inline(never)
+    mutating func expectSettings(_ session: OpaquePointer) {
+        queuedBefore = unsafe nghttp2_session_get_outbound_queue_size(session)
     }
 
     /// This side ended a stream before its client did.
@@ -83,7 +80,14 @@ func receiveFrames(_ session: OpaquePointer, _ core: Ref<HTTP2Core>, _ input: By
     var given = 0
     var position = 0
     let isServer = core[].role == .server
-    core[].clientFrames.beginInput(within: core[].frames.isWithinFrame)
+    if isServer {
+        // A frame of which the last input had no more than a part has its effect in this one.
+        if core[].frames.isWithinFrame {
+            unsafe core[].clientFrames.expectSettings(session)
+        } else {
+            core[].clientFrames.mayHaveClosed = false
+        }
+    }
     while let frame = core[].frames.next(input, &position) {
         core[].meter.count(frame)
         if core[].meter.budget.flood != nil {
@@ -110,6 +114,12 @@ func receiveFrames(_ session: OpaquePointer, _ core: Ref<HTTP2Core>, _ input: By
             return Int(unsafe nghttp2_session_terminate_session(session, fault))
         }
         core[].clientFrames.note(frame)
+        if frame.isSettings {
+            let taken = unsafe give(session, input, given..<frame.start)
+            guard taken >= 0 else { return taken }
+            given = frame.start
+            unsafe core[].clientFrames.expectSettings(session)
+        }
     }
     return unsafe give(session, input, given..<input.count)
 }

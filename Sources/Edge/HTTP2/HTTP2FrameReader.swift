@@ -19,6 +19,7 @@ struct HTTP2FrameHeader: BitwiseCopyable {
     var isDependency: Bool { type == 2 && length == 5 }
     /// The stream that a PRIORITY frame names.
     var dependency: Int32 { Int32(payload & 0x7FFF_FFFF) }
+    var isSettings: Bool { type == 4 && !hasFirstFlag }
     var isContinuation: Bool { type == 9 }
     /// DATA or HEADERS whose first octet says how much padding there is (§6.1, §6.2).
     var isPadded: Bool { type <= 1 && flags & 8 != 0 && length > 0 }

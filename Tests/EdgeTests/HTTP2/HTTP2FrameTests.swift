@@ -183,6 +183,31 @@ private func code(_ type: UInt8, in bytes: [UInt8]) -> UInt8? {
         }
     }
 
+    @Test("SETTINGS are blamed for the window that they make too large, whatever else is read")
+    func windowAmongReads() throws {
+        let upload = frame(1, 4, 1, section([(":method", "POST")] + plain.dropFirst()))
+        let grown = frame(8, 0, 1, [0x7F, 0xFF, 0, 0])
+        let settings = frame(4, 0, 0, [0, 4, 0x7F, 0xFF, 0xFF, 0xFF])
+        let ping = frame(6, 0, 0, [UInt8](repeating: 0, count: 8))
+        // What may be read before anything is written, and whether the connection ends with it.
+        let inputs: [([UInt8], Bool)] = [
+            (settings + ping, true), (grown + frame(4, 0, 0, []), false),
+        ]
+        for (input, isFatal) in inputs {
+            for cut in 0...input.count {
+                let wire = HTTP2Wire()
+                wire.feed(opening + upload + grown, wire.server)
+                #expect(try written(7, by: wire) == nil)
+                wire.feed(Array(input[..<cut]), wire.server)
+                wire.feed(Array(input[cut...]), wire.server)
+                let output = try written(by: wire)
+                let codes = [code(3, in: output), code(7, in: output)]
+                #expect(codes == (isFatal ? [nil, 3] : [3, nil]), "cut before octet \(cut)")
+                #expect(wire.tearDown() == [0, 0, 0])
+            }
+        }
+    }
+
     @Test("what is an error does not depend on how the octets arrive", arguments: 0..<400)
     func inPieces(seed: Int) throws {
         var random = SplitMix(state: UInt64(seed))
