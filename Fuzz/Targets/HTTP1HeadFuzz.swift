@@ -27,14 +27,10 @@ enum HeadFeed {
 
     /// Pieces may hide a fault until the head's end is there, but never change a verdict.
     static func compare(
-        _ whole: ParseOutcome, _ pieces: ParseOutcome, count: Int
+        _ whole: ParseOutcome, _ pieces: ParseOutcome
     ) throws(FuzzFailure) {
         switch (whole, pieces) {
         case (.refused, .incomplete): return
-        // Of several faults, a limit may be noticed first.
-        case (.refused, .refused) where count >= Limits.targetBytes: return
-        case (.head, .refused(let status)) where count >= Limits.targetBytes:
-            try require(status == 431 || status == 414, "refused in pieces only: \(status)")
         default:
             try require(whole == pieces, "whole: \(whole)\npieces: \(pieces)")
         }
@@ -64,7 +60,7 @@ enum HTTP1RequestFuzz {
         }
         let whole = HeadFeed.outcome(text, cuts: [], into: &head, parse)
         let pieces = HeadFeed.outcome(text, cuts: cuts, into: &other, parse)
-        try HeadFeed.compare(whole, pieces, count: text.count)
+        try HeadFeed.compare(whole, pieces)
         guard case .head(let image, let consumed) = whole else { return }
         try require(consumed > 0 && consumed <= text.count, "took \(consumed) bytes")
         try require(image.status == 0, "a request with a status")
@@ -154,7 +150,7 @@ enum HTTP1ResponseFuzz {
         }
         let whole = HeadFeed.outcome(text, cuts: [], into: &head, parse)
         let pieces = HeadFeed.outcome(text, cuts: cuts, into: &other, parse)
-        try HeadFeed.compare(whole, pieces, count: text.count)
+        try HeadFeed.compare(whole, pieces)
         guard case .head(let image, let consumed) = whole else { return }
         try require(consumed > 0 && consumed <= text.count, "took \(consumed) bytes")
         try require((100...999).contains(image.status), "status \(image.status)")

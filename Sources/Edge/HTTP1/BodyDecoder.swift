@@ -119,12 +119,13 @@ struct HTTP1BodyDecoder: BitwiseCopyable {
         _ rest: Bytes, _ searched: Int, consumed: inout Int
     ) throws(MalformedMessage) -> Step {
         var from = min(searched, rest.count)
-        while let lineFeed = rest.firstIndex(of: ASCII.lineFeed, from: from) {
+        while let lineFeed = rest.firstIndex(of: ASCII.lineFeed, from: from),
+            lineFeed < Limits.headBytes
+        {
             guard lineFeed > 0, rest[lineFeed - 1] == ASCII.carriageReturn else {
                 throw MalformedMessage(400, "line end without CR")
             }
             if lineFeed == 1 || rest[lineFeed - 2] == ASCII.lineFeed {
-                guard lineFeed < Limits.headBytes else { break }
                 let section = TextRange(start: consumed, count: lineFeed - 1)
                 consumed += lineFeed + 1
                 state = .complete

@@ -9,6 +9,8 @@ enum HTTP1RequestParser {
 
     /// Empty lines that are skipped before a request line (RFC 9112 §2.2).
     private static let emptyLines = 2
+    /// The longest request line, with its CRLF.
+    private static let lineBytes = Limits.targetBytes + 2
 
     /// Reads the head at the start of `input`, all unconsumed bytes of the connection.
     ///
@@ -24,16 +26,14 @@ enum HTTP1RequestParser {
         guard let skipped = try skipEmptyLines(input) else { return nil }
         head.reset()
         head.isSecure = isSecure
-        var scanner = unsafe HeadScanner(Bytes(input.base + skipped, count: input.count &- skipped))
+        // Nothing is read beyond the limits: what comes first decides, however much has come.
+        let most = min(input.count &- skipped, Limits.headBytes)
+        var scanner = unsafe HeadScanner(Bytes(input.base + skipped, count: most))
         guard try readRequestLine(&scanner, into: &head) else {
-            // Of the longest line only its LF may be missing.
-            guard scanner.available <= Limits.targetBytes &+ 1 else {
+            guard scanner.available < lineBytes else {
                 throw MalformedMessage(414, "request line too long")
             }
             return nil
-        }
-        guard scanner.offset <= Limits.targetBytes &+ 2 else {
-            throw MalformedMessage(414, "request line too long")
         }
         var facts = FieldFacts()
         guard try scanner.readFields(into: &head.fields, facts: &facts) else {
@@ -43,7 +43,6 @@ enum HTTP1RequestParser {
             return nil
         }
         let length = scanner.offset
-        guard length <= Limits.headBytes else { throw MalformedMessage(431, "head too large") }
         unsafe copyMemory(head.text.reserve(length), scanner.start, length)
         head.text.commit(length)
         try settle(facts, into: &head)
@@ -80,7 +79,7 @@ enum HTTP1RequestParser {
         _ scanner: inout HeadScanner, into head: inout Head
     ) throws(MalformedMessage) -> Bool {
         let method = unsafe scanner.place
-        let end = unsafe scanner.end
+        let end = unsafe method + min(scanner.available, lineBytes)
         var methodEnd = unsafe method
         // Most requests are GET; their method is seen in one comparison.
         if unsafe end - method >= 4

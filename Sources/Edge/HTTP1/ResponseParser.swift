@@ -13,7 +13,8 @@ enum HTTP1ResponseParser {
         if scanned > 0, !HeadEnd.isDue(input, scanned: &scanned) { return nil }
         scanned = input.count
         head.reset()
-        var scanner = HeadScanner(input)
+        // Nothing is read beyond the limit: what comes first decides, however much has come.
+        var scanner = HeadScanner(input.prefix(Limits.headBytes))
         var facts = FieldFacts()
         guard try readStatusLine(&scanner, into: &head),
             try scanner.readFields(into: &head.fields, facts: &facts)
@@ -24,7 +25,6 @@ enum HTTP1ResponseParser {
             return nil
         }
         let length = scanner.offset
-        guard length <= Limits.headBytes else { throw MalformedMessage(431, "head too large") }
         unsafe copyMemory(head.text.reserve(length), scanner.start, length)
         head.text.commit(length)
         head.isPersistent = facts.isPersistent(head.version)

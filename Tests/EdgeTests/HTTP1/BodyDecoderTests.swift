@@ -9,7 +9,8 @@ import Testing
         var trailers: String?
         var rest = 0
         var isComplete = false
-        var isRefused = false
+        var refused: UInt16?
+        var isRefused: Bool { refused != nil }
     }
 
     /// Feeds pieces that end at `cuts`, keeping unconsumed bytes as a connection's input would.
@@ -37,7 +38,7 @@ import Testing
                     }
                 }
             } catch {
-                decoded.isRefused = true
+                decoded.refused = error.status
                 return decoded
             }
             queue.removeFirst(consumed)
@@ -102,6 +103,13 @@ import Testing
         #expect(decode(text, cuts: Array(1..<text.utf8.count)).isRefused)
     }
 
+    @Test("with trailers malformed behind what they may be has too large ones, in pieces or whole")
+    func limitBeforeFault() {
+        let text = "0\r\nX: " + String(repeating: "a", count: Limits.headBytes) + "\n\r\n"
+        #expect(decode(text).refused == 431)
+        #expect(decode(text, cuts: [text.utf8.count - 3]).refused == 431)
+    }
+
     @Test("in a huge chunk does not overflow")
     func huge() {
         #expect(decode("7fffffffffffffff\r\nab").data == Array("ab".utf8))
@@ -129,7 +137,7 @@ import Testing
             let cuts = bytes.isEmpty ? [] : Array(0..<bytes.count)
             let pieces = decode(bytes, .chunked, cuts: cuts)
             #expect(whole.data == pieces.data)
-            #expect(whole.isRefused == pieces.isRefused)
+            #expect(whole.refused == pieces.refused)
             #expect(whole.isComplete == pieces.isComplete)
         }
     }

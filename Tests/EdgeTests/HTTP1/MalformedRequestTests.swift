@@ -122,6 +122,26 @@ import Testing
         #expect(outcome(of: most + "A: b\r\n\r\n", step: 1).status == 431)
     }
 
+    @Test("that is malformed behind what it may be is too long, whole or in pieces")
+    func limitBeforeFault() {
+        let long = String(repeating: "a", count: Limits.headBytes)
+        let inputs: [(String, UInt16)] = [
+            (long + "!", 414), ("GET /" + long + "\u{1}", 414), ("GET /" + long + "\n\n", 414),
+            ("GET / HTTP/1.1\r\nX: " + long + "\n\r\n\r\n", 431),
+            ("GET / HTTP/1.1\r\nX: " + long + "\u{1}\r\n\r\n", 431),
+        ]
+        for (text, status) in inputs {
+            #expect(outcome(of: text).status == status)
+            for step in [1000, Limits.targetBytes, Limits.headBytes - 1] {
+                #expect(outcome(of: text, step: step).status == status, "by \(step)")
+            }
+        }
+        let response = "HTTP/1.1 200 OK\r\nX: " + long + "\n\r\n"
+        for step in [nil, 1000, Limits.headBytes - 1] {
+            #expect(outcome(of: response, .response(to: .get), step: step).status == 431)
+        }
+    }
+
     @Test("never traps, and pieces never change the verdict", arguments: 0..<8 as Range<UInt64>)
     func mutation(seed: UInt64) {
         var numbers = SeededNumbers(state: seed)
