@@ -75,7 +75,8 @@ struct Transport: ~Copyable {
     /// Whether a read may bring bytes without a further event.
     @inline(__always)
     var mayHoldMore: Bool {
-        if !wire[].isDrained { return !wire[].hasEnded }
+        if !wire[].isDrained, !wire[].hasEnded { return true }
+        // Behind the socket's end TLS may hold what it has yet to tell: that end, for one.
         switch tls {
         case .some(let session): return session.hasBuffered
         case nil: return false

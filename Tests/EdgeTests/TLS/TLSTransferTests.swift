@@ -120,6 +120,53 @@ import Testing
         #expect(pair.client.readText() == "still answered")
     }
 
+    @Test("and the end behind a part of one are found in turn, however they came together")
+    func endBehindPart() throws {
+        let (left, right) = TLSPair.sockets()
+        let context = try Contexts.client()
+        let made = TLSEnd(left) { wire in
+            TLSSession(
+                client: context, wire: wire, serverName: Bytes("localhost"), alpn: [],
+                sessions: nil)
+        }
+        let client = try #require(made)
+        let pool = Ref.allocate(BufferPool())
+        defer { pool.destroy() }
+        var transport = Transport(descriptor: right, pool: pool)
+        defer { transport.close() }
+        transport.tls = TLSSession(server: try Contexts.server(), wire: transport.wire)
+        var nothing = ByteQueue(pool: pool)
+        for _ in 0..<6 {
+            _ = client.step()
+            transport.noteReadable(endsSoon: false)
+            _ = transport.tls?.handshake()
+            _ = transport.flush(&nothing)
+        }
+        #expect(client.write("whole"))
+        client.flush()
+        #expect(client.write("part"))
+        Array(client.waiting.dropLast()).withBytes { _ = Socket.send(left, $0) }
+        client.wire[].output.removeAll()
+        shutdown(left, Int32(SHUT_WR))
+        // One event tells of all that, and no other will follow.
+        transport.noteReadable(endsSoon: true)
+        var place = [UInt8](repeating: 0, count: 100)
+        var found: [String] = []
+        while transport.mayHoldMore, found.count < 3 {
+            let outcome = unsafe place.withUnsafeMutableBufferPointer { buffer in
+                unsafe buffer.baseAddress.map { unsafe transport.read(into: $0, capacity: 100) }
+            }
+            switch outcome {
+            case .bytes(let count)?: found.append(String(decoding: place[..<count], as: UTF8.self))
+            case .ended(let isClean)?:
+                found.append("an end, clean: \(isClean)")
+                transport.close()
+            default: found.append("nothing")
+            }
+        }
+        #expect(found == ["whole", "an end, clean: false"])
+    }
+
     @Test("that were tampered with end the session")
     func tampered() throws {
         let pair = try Self.pair()
