@@ -61,6 +61,26 @@ def test_a_large_volume_passes_with_backpressure(edge_for, upstream):
     talk(edge, "/api/websocket?id=1", conversation)
 
 
+@pytest.mark.parametrize("size", [100, 200_000])
+def test_what_is_sent_right_behind_the_upgrade_arrives(size, edge_for, upstream):
+    """More than a head's worth waits in the kernel until the host has switched, not for ever."""
+    edge = edge_for(upstream)
+    payload = os.urandom(size)
+    # A binary message of the client, masked with zeros (RFC 6455 section 5.2).
+    message = b"\x82\xff" + size.to_bytes(8, "big") + bytes(4) + payload
+    with edge.http1() as client:
+        client.socket.sendall((
+            "GET /api/websocket?id=1 HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\n"
+            "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+            "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n").encode() + message)
+        received = b""
+        while not received.endswith(payload):
+            more = client.socket.recv(65_536)
+            assert more, "the tunnel has ended"
+            received += more
+    assert received.startswith(b"HTTP/1.1 101 ")
+
+
 def test_an_upgrade_that_is_refused_is_an_ordinary_answer(edge_for, upstream):
     edge = edge_for(upstream)
     with edge.http1() as client:

@@ -159,7 +159,8 @@ extension Worker {
         HTTP1Writer.writeSwitchingProtocols(head[], into: &front[].output)
         refreshDeadline(exchange)
         markDirty(front)
-        if !front[].isParsing { continueHTTP1(front) }
+        // What the client has sent behind its request waits here, and in the kernel, too.
+        if !front[].isParsing { resumeHTTP1(front) }
     }
 
     func tunnelFromClient(_ front: Ref<FrontConnection>, _ bytes: Bytes) {
