@@ -219,6 +219,25 @@ def test_a_client_that_stops_halfway_is_let_go(stall, plain, edges, configuratio
     quiet(edge)
 
 
+def test_frames_that_are_cut_each_have_their_own_time(edges, configuration, upstream):
+    """Where reads end is the network's doing: every one of them ends within another PING here."""
+    edge = start(edges, configuration, upstream, DEADLINES)
+    with edge.frames(listener=1, plain=True) as client:
+        client.send(get(client, 1, "/api/delay?id=1&ms=3000"))
+        ping = frame(6, 0, 0, bytes(8))
+        client.send(ping[:12])
+        found = None
+        while found is None or found.stream != 1:
+            client.send(ping[12:] + ping[:12])
+            found = client.until(lambda f: f.kind in (6, GOAWAY, HEADERS))
+            assert found is not None and found.kind != GOAWAY, "each frame was whole in time"
+            # Some twenty within the second that each of them has.
+            time.sleep(0.05)
+        client.send(ping[12:])
+        assert client.lives()
+    quiet(edge)
+
+
 def test_streams_that_are_opened_and_left(edges, configuration, upstream):
     edge = start(edges, configuration, upstream, DEADLINES)
     memory = edge.rss()

@@ -64,6 +64,8 @@ struct FrontConnection: ~Copyable {
     /// The client has said that it asks nothing more (RFC 9112 §9.6), and was read to the end.
     var hasAskedAll = false
 
+    /// HTTP/2: what had begun when the deadline for its rest was set.
+    var begunAtDeadline: UInt64 = 0
     /// What the client had taken when the deadline for writing was last set.
     var takenAtDeadline: UInt64 = 0
     /// The same when memory was last used up.

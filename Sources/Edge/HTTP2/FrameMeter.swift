@@ -6,6 +6,8 @@
 /// something of ours (updates for DATA, acknowledgements) is expected; the rest is odd.
 struct FrameMeter: BitwiseCopyable {
     var budget = OddityBudget()
+    /// Frames and heads that the peer has begun.
+    private(set) var begun: UInt64 = 0
     private var isWithinHead = false
     private var continuations = 0
     private(set) var hasSettings = false
@@ -27,6 +29,7 @@ struct FrameMeter: BitwiseCopyable {
     /// The next frame of the peer begins.
     @inline(__always)
     mutating func count(_ frame: HTTP2FrameHeader) {
+        if !frame.isContinuation { begun &+= 1 }
         switch frame.type {
         case 0:
             untold &+= 1

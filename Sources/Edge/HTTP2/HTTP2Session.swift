@@ -147,6 +147,9 @@ struct HTTP2Session: ~Copyable {
     /// The peer owes the rest of its preface, of a frame or of a head.
     var awaitsRest: Bool { core[].meter.awaitsRest || core[].frames.awaitsRest }
 
+    /// Frames and heads of the peer that have begun: whether another one is awaited than before.
+    var begunFrames: UInt64 { core[].meter.begun }
+
     /// Throws what ended the session, if anything did.
     @inline(__always)
     private func settle(_ outcome: Int) throws(HTTP2Failure) {

@@ -34,13 +34,19 @@ extension Worker {
 
     /// A preface, a head or any frame but DATA that has begun has to be complete in time.
     ///
-    /// What is idle meanwhile stays idle: dripping frames wins a client no time.
+    /// What is idle meanwhile stays idle: dripping frames wins a client no time. While an exchange
+    /// is under way each has its own, since reads may end within one after the other.
     @inline(__always)
     private func watchRest(_ front: Ref<FrontConnection>) {
         let awaitsRest = front[].session?.awaitsRest ?? false
         guard awaitsRest || front[].deadlineKind == .head else { return }
         if awaitsRest {
-            if front[].deadlineKind == .none || front[].deadlineKind == .idle {
+            let begun = front[].session?.begunFrames ?? 0
+            let isNext = begun != front[].begunAtDeadline && front[].exchangeCount > 0
+            if front[].deadlineKind == .none || front[].deadlineKind == .idle
+                || front[].deadlineKind == .head && isNext
+            {
+                front[].begunAtDeadline = begun
                 setDeadline(front, .head, state[].snapshot.front.head)
             }
         } else if front[].exchangeCount > 0 {
