@@ -206,9 +206,11 @@ struct TLSSession: ~Copyable {
 
     /// Received bytes wait inside OpenSSL: read again without waiting for the socket.
     ///
-    /// May be true for the beginning of a record, when reading again says `.wantsRead`.
+    /// What the last read asked in vain the rest of is no more than the beginning of a record.
     @inline(__always)
-    var hasBuffered: Bool { unsafe outcome != nil || SSL_has_pending(ssl) == 1 }
+    var hasBuffered: Bool {
+        unsafe outcome != nil || !wire[].isStarved && SSL_has_pending(ssl) == 1
+    }
 
     /// Tells the peer that nothing more will be sent; does not wait for its answer.
     mutating func closeNotify() {

@@ -59,6 +59,24 @@ import Testing
         #expect(pair.server.readText() == "ef")
     }
 
+    @Test("of which a part has come are not read before more does", arguments: ["", "whole "])
+    func part(before: String) throws {
+        let pair = try Self.pair()
+        for cut in 1..<26 {
+            #expect(pair.client.write(before))
+            pair.client.flush()
+            #expect(pair.client.write("late"))
+            let record = pair.client.waiting
+            #expect(record.count == 26)
+            pair.client.wire[].output.removeAll()
+            Array(record[..<cut]).withBytes { _ = Socket.send(pair.client.wire[].descriptor, $0) }
+            #expect(pair.server.readText() == before)
+            #expect(!pair.server.hasBuffered, "a worker would not come to rest: \(cut) octets")
+            Array(record[cut...]).withBytes { _ = Socket.send(pair.client.wire[].descriptor, $0) }
+            #expect(pair.server.readText() == "late")
+        }
+    }
+
     @Test("are not asked of a drained socket until an event says so")
     func drained() throws {
         let pair = try Self.pair()
