@@ -32,7 +32,10 @@ final class FrontRig {
             upstream: "http://127.0.0.1:1"
         resolver: {servers: ["127.0.0.1:9"], search: false}
         limits: {max_streams: 4}
-        upstream: {max_connections_per_host: 2, max_queue_per_host: 3}
+        upstream:
+          max_connections_per_host: 2
+          max_queue_per_host: 3
+          health: {enabled: HEALTH}
         workers: 1
         """
 
@@ -45,7 +48,8 @@ final class FrontRig {
     private let nameServer: Int32
     private let doors: [[UInt8]]
 
-    init() throws {
+    /// A worker whose breaker works, or with every host as good as new.
+    init(watchesHealth: Bool = true) throws {
         guard let any = SocketAddress(numeric: "127.0.0.1", port: 0) else {
             throw FuzzFailure(what: "no loopback address")
         }
@@ -53,6 +57,7 @@ final class FrontRig {
         nameServer = try LoopbackSocket.datagram()
         let port = try Socket.localAddress(services).port
         let text = Self.configuration.replacing("PORT", with: "\(port)")
+            .replacing("HEALTH", with: "\(watchesHealth)")
         let configuration = try Configuration.parse(text, file: "fuzz.yaml", folder: "")
         registry = Registry(
             limits: RegistryLimits(
