@@ -77,15 +77,16 @@ private struct Metered {
         #expect(!metered.awaitsRest)
         feed(Self.frame(1, 0, [0x82]))
         #expect(metered.awaitsRest, "a head without its end")
+        let begun = metered.meter.begun
         feed(Self.frame(9, 4, [0x84]))
-        #expect(!metered.awaitsRest)
+        #expect(!metered.awaitsRest && metered.meter.begun == begun, "the rest of the same head")
         feed([0, 0])
         #expect(metered.awaitsRest, "a part of a frame header")
         feed([8, 0, 0, 0, 0, 0, 1])
         #expect(!metered.awaitsRest, "content may take its time")
         let eight = [UInt8](repeating: 0, count: 8)
         feed(eight + Self.frame(6, 0, eight).dropLast())
-        #expect(metered.awaitsRest, "a part of a PING")
+        #expect(metered.awaitsRest && metered.meter.begun == begun + 2, "a part of a PING")
     }
 
     @Test("updates are expected for DATA that was sent, and time heals")
