@@ -247,14 +247,15 @@ final class Proxy {
             // From here on nothing can fail.
             commit(fresh, next, added, sink)
             forgetWithdrawn()
-            counters.control.add(.reloadsSucceeded)
+            // Whoever sees the count may look for what was said.
             logger.info("reloaded", metadata: ["generation": "\(next.generation)"])
+            counters.control.add(.reloadsSucceeded)
         } catch {
             forgetWithdrawn()
-            counters.control.add(.reloadsFailed)
             for line in error.description.split(separator: "\n") {
                 logger.error("reload refused: \(line)")
             }
+            counters.control.add(.reloadsFailed)
         }
     }
 
