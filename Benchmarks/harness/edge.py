@@ -50,6 +50,9 @@ limits:
   # All load comes from one address.
   max_connections_per_address: 1000000
   handshakes_per_second_per_address: 0
+ledger:
+  # What it does then belongs to no request; on a slow machine a run may last as long as a minute.
+  interval: 1h
 access_log:
   path: "{log or "off"}"
 shutdown:
