@@ -129,6 +129,8 @@ def configuration(certificates, resolver):
             "resolver": {"servers": [resolver.address], "search": False},
             "access_log": {"path": "access.log", "format": "json"},
             "admin": {"address": "127.0.0.1:0"},
+            # Services are of this process, and may get the processor late.
+            "upstream": {"dial_timeout": "20s", "handshake_timeout": "20s"},
             "shutdown": {"grace": "15s"},
         }
         if upstream is not None:

@@ -7,6 +7,10 @@ import threading
 import httpx
 
 
+# Half a second of the fastest load here.
+MOST_UNDER_WAY = 200
+
+
 class SteadyLoad:
     """Requests paths in turn at a rate, on a thread of its own, until stopped.
 
@@ -51,6 +55,9 @@ class SteadyLoad:
             begin = loop.time()
             while not self._stop.is_set():
                 path = self.paths[self.started % len(self.paths)]
+                if len(tasks) >= MOST_UNDER_WAY:
+                    # A machine that cannot keep up would only pile them up.
+                    await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
                 self.started += 1
                 task = asyncio.ensure_future(self._one(client, base + path))
                 tasks.add(task)

@@ -8,6 +8,7 @@ import json
 import socket
 import struct
 import threading
+import time
 from urllib.parse import parse_qs, urlsplit
 
 import h2.config
@@ -148,7 +149,7 @@ class Upstream:
         assert self._started.wait(10), "the upstream did not start"
 
     def _bind(self, wanted):
-        for _ in range(50):
+        for _ in range(500 if wanted else 50):
             sockets, port = [], wanted
             try:
                 for address in self.addresses:
@@ -163,6 +164,8 @@ class Upstream:
             except OSError:
                 for listener in sockets:
                     listener.close()
+                # A process that is being started may hold a copy of what was closed here before.
+                time.sleep(0.02 if wanted else 0)
         raise AssertionError(f"no common port on {self.addresses}")
 
     def _run(self):

@@ -6,8 +6,11 @@ import socket
 import time
 
 
-def until(condition, seconds=10.0, what="the condition", every=0.01):
-    """Polls `condition` until it returns something true and returns that; fails at the deadline."""
+def until(condition, seconds=20.0, what="the condition", every=0.01):
+    """Polls `condition` until it returns something true and returns that; fails at the deadline.
+
+    Most conditions hold within milliseconds: the deadline is for a machine busy with other things.
+    """
     deadline = time.monotonic() + seconds
     while True:
         value = condition()
