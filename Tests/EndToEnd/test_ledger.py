@@ -5,6 +5,7 @@ import signal
 
 import pytest
 
+from edge.gate import Gate
 from edge.process import run, steady
 from edge.waiting import until
 
@@ -40,7 +41,7 @@ def drifting(edge):
 def test_a_lost_thing_of_any_kind_is_seen(planted, kind):
     edge = planted(kind)
     use(edge)
-    until(lambda: drifting(edge) == {(kind, 0)}, 5, lambda: f"drift of {kind}: {drifting(edge)}")
+    until(lambda: drifting(edge) == {(kind, 0)}, what=lambda: f"drift of {kind}: {drifting(edge)}")
     registry = edge.registry()
     row = next(row for row in registry["ledger"] if row["kind"] == kind)
     assert registry["drift"] is True
@@ -52,7 +53,7 @@ def test_a_lost_thing_of_any_kind_is_seen(planted, kind):
     assert inspected.returncode == 2, inspected.stdout + inspected.stderr
     assert any(kind in line and "drift" in line for line in inspected.stdout.splitlines())
 
-    until(lambda: "ledger drift" in edge.control_log(), 5, "the periodic check says so")
+    until(lambda: "ledger drift" in edge.control_log(), what="the periodic check says so")
     lines = [line for line in edge.control_log().splitlines() if "ledger drift" in line]
     assert any(f"kind={kind}" in line and "worker=0" in line for line in lines), lines[:5]
     assert edge.metric("edge_ledger_drift_total") > 0
@@ -94,11 +95,16 @@ def test_without_a_leak_there_is_no_drift(edge_for, upstream):
             edge.reload()
             assert one.read().status == 200
             assert {two.finish(stream).status for stream in streams} == {200}
-    registry = until(lambda: (found := edge.registry())["descriptors"]["open"]
-                     == found["descriptors"]["expected"] and found, 5, "every descriptor known")
-    assert registry["drift"] is False and registry["descriptors"]["stray"] == []
-    upstreams = next(row["live"] for row in registry["ledger"] if row["kind"] == "upstream_socket")
-    assert registry["descriptors"]["open"] == before["open"] + upstreams
+
+    def at_rest():
+        """The registry, once the clients' ends have been seen and every descriptor is known."""
+        found = edge.registry()
+        live = {row["kind"]: row["live"] for row in found["ledger"]}
+        assert found["drift"] is False, found
+        its = found["descriptors"]
+        return its["open"] == its["expected"] == before["open"] + live["upstream_socket"] and found
+    registry = until(at_rest, 20, lambda: f"{before} and upstreams': {edge.registry()}")
+    assert registry["descriptors"]["stray"] == []
     assert "drift" not in edge.control_log()
     assert edge.metric("edge_ledger_drift_total") == 0
 
@@ -120,18 +126,20 @@ def test_what_each_worker_holds_adds_up(edge_for, upstream):
 def test_streams_are_counted_on_both_sides(edge_for, upstream_with):
     upstream = upstream_with(["127.0.0.2"])
     edge = edge_for(upstream, versions=["h2c"])
+    gate = Gate(upstream)
     with edge.http2() as client:
-        streams = [client.start(path="/api/delay?id=1&ms=1000") for _ in range(5)]
-        until(lambda: len(upstream.requests) == 5, 5)
+        streams = [client.start(path="/api/gate?id=1") for _ in range(5)]
+        until(lambda: gate.waiting == 5, 20)
         for kind in ("front_stream", "upstream_stream"):
             row = edge.ledger()[kind]
             assert (row["live"], row["walk"]) == (5, 5), row
         client.reset(streams[0])
-        until(lambda: edge.ledger()["front_stream"]["live"] == 4, 5)
+        until(lambda: edge.ledger()["front_stream"]["live"] == 4, 20)
+        gate.open()
         for stream in streams[1:]:
             assert client.finish(stream).status == 200
-    until(lambda: edge.ledger()["front_stream"]["closed"] == 5, 5)
-    until(lambda: edge.ledger()["upstream_stream"]["closed"] == 5, 5)
+    until(lambda: edge.ledger()["front_stream"]["closed"] == 5)
+    until(lambda: edge.ledger()["upstream_stream"]["closed"] == 5)
 
 
 @pytest.mark.parametrize("where", ["tcp", "unix", "config"])
@@ -169,7 +177,7 @@ def test_the_table_of_descriptors_survives_a_log_that_moves(edge_for, upstream):
     for _ in range(10):
         edge.log_path.unlink()
         edge.reload()
-    until(lambda: len(edge.descriptors()) == before, 5, "the old logs are closed")
+    until(lambda: len(edge.descriptors()) == before, what="the old logs are closed")
     assert edge.registry()["drift"] is False
     edge.send(signal.SIGTERM)
     assert edge.wait(10) == 0, "no file is left open either"

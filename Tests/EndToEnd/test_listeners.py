@@ -83,16 +83,17 @@ def test_workers_share_the_port(edge_for, upstream, workers):
 
 def test_many_connections_at_once(edge_for, upstream):
     edge = edge_for(upstream)
-    clients = [edge.http1() for _ in range(150)]
+    clients = []
     try:
-        for number, client in enumerate(clients):
-            client.request("GET", f"/api/hello?id={number % 12 + 1}")
+        for number in range(150):
+            clients.append(edge.http1())
+            clients[-1].request("GET", f"/api/hello?id={number % 12 + 1}")
         assert all(client.read().status == 200 for client in clients)
-        until(lambda: edge.metric("edge_front_connections") == 150, 5)
+        until(lambda: edge.metric("edge_front_connections") == 150)
     finally:
         for client in clients:
             client.close()
-    until(lambda: edge.metric("edge_front_connections") == 0, 5)
+    until(lambda: edge.metric("edge_front_connections") == 0)
 
 
 def test_front_connections_are_bounded(edge_for, upstream):
@@ -100,19 +101,19 @@ def test_front_connections_are_bounded(edge_for, upstream):
                                "timeouts": {"idle": "2s"}})
     socks = [edge.tcp() for _ in range(60)]
     try:
-        until(lambda: edge.metric("edge_front_connections") >= 20, 5)
+        until(lambda: edge.metric("edge_front_connections") >= 20)
         assert edge.metric("edge_front_connections") <= 20
     finally:
         for sock in socks:
             sock.close()
-    until(lambda: edge.metric("edge_front_connections") == 0, 10)
+    until(lambda: edge.metric("edge_front_connections") == 0)
     assert edge.curl("/api/hello?id=1").status == 200
 
 
 def test_streams_per_connection_are_bounded(edge_for, upstream):
     edge = edge_for(upstream, {"limits": {"max_streams": 5}})
     with edge.http2() as client:
-        client.until(lambda: client.settings, 5)
+        client.until(lambda: client.settings)
         assert client.settings[3] == 5
 
 

@@ -13,7 +13,8 @@ from edge.servers import refused_port
 from edge.waiting import until
 
 HERE = "127.0.0.1"
-RESOLVER = {"timeout": "200ms", "attempts": 2, "search": False}
+# Short enough to wait for, long enough for an answer on a machine with much else to do.
+RESOLVER = {"timeout": "600ms", "attempts": 2, "search": False}
 TRUNCATED = 0x0200
 numbers = itertools.count(1)
 
@@ -119,7 +120,7 @@ def lied_to(edge_for, keep, upstream_with):
 def ask(edge, number=None):
     began = time.monotonic()
     response = edge.curl(f"/api/hello?id={number or next(numbers)}")
-    assert time.monotonic() - began < 6
+    assert time.monotonic() - began < 12
     registry = edge.settled()
     live = {entry["kind"]: entry["live"] for entry in registry["ledger"]}
     assert registry["drift"] is False and live["waiter"] == 0
@@ -133,7 +134,7 @@ def test_a_resolver_that_lies_is_an_error_of_the_right_kind(lied_to, lie):
     response = ask(edge)
     assert response.status in statuses, response
     assert "dns" in response.get("proxy-status"), response
-    until(lambda: edge.ledger()["resolver_query"]["live"] == 0, 5, "no query is left")
+    until(lambda: edge.ledger()["resolver_query"]["live"] == 0, what="no query is left")
     # It comes to its senses.
     edge.dns.script = fine
     assert ask(edge).status == 200
@@ -143,7 +144,7 @@ def test_a_resolver_that_lies_is_an_error_of_the_right_kind(lied_to, lie):
 def test_a_nuisance_of_a_resolver_is_no_error(lied_to, nuisance):
     edge = lied_to(NUISANCES[nuisance])
     assert ask(edge).status == 200
-    until(lambda: edge.ledger()["resolver_query"]["live"] == 0, 5, "no query is left")
+    until(lambda: edge.ledger()["resolver_query"]["live"] == 0, what="no query is left")
 
 
 def test_an_answer_for_another_name_is_not_believed(lied_to):
@@ -161,7 +162,7 @@ def test_a_truncated_answer_is_asked_for_over_tcp(lied_to):
     assert ask(edge, number).status == 200
     assert edge.dns.over_tcp >= 1
     assert len(edge.host(f"id-{number}.apps.test")["addresses"]) <= 32
-    until(lambda: edge.ledger()["resolver_query"]["live"] == 0, 5)
+    until(lambda: edge.ledger()["resolver_query"]["live"] == 0)
 
 
 def test_a_truncated_answer_without_tcp_is_an_error(lied_to):
@@ -172,10 +173,12 @@ def test_a_truncated_answer_without_tcp_is_an_error(lied_to):
 def test_a_dead_resolver_is_an_error_at_once(edge_for, keep, upstream):
     port, held = refused_port()
     keep(held)
-    edge = edge_for(upstream, {"resolver": {**RESOLVER, "servers": [f"127.0.0.1:{port}"]}})
+    # Its silence would last longer than is waited for here.
+    edge = edge_for(upstream, {"resolver": {
+        **RESOLVER, "timeout": "30s", "servers": [f"127.0.0.1:{port}"]}})
     began = time.monotonic()
     assert ask(edge).status == 502
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 12
 
 
 def test_the_second_server_is_asked_when_the_first_is_mute(lied_to, keep):

@@ -135,7 +135,7 @@ def test_an_address_has_its_share_of_connections_and_others_have_theirs(
     for _ in range(20):
         live = edge.ledger()["front_socket"]["live"]
         greedy.pop().close()
-        until(lambda: edge.ledger()["front_socket"]["live"] < live, 10)
+        until(lambda: edge.ledger()["front_socket"]["live"] < live)
         greedy.append(keep(dial(edge, "127.0.30.1", listener=1)))
         assert is_served(greedy[-1])
     assert refused(edge, "address_limit") == 2
@@ -177,8 +177,8 @@ def test_an_ipv6_client_is_counted_by_its_prefix(edge_for, upstream, keep):
     assert not is_served(keep(dial(edge, "::1")))
     for sock in kept + more:
         sock.close()
-    until(lambda: edge.ledger()["front_socket"]["live"] == 0, 10)
-    assert edge.metric("edge_client_addresses") == 0
+    until(lambda: edge.ledger()["front_socket"]["live"] == 0)
+    until(lambda: edge.metric("edge_client_addresses") == 0)
     again = [keep(dial(edge, "::1")) for _ in range(3)]
     assert all(is_served(sock) for sock in again)
 
@@ -190,7 +190,7 @@ def test_the_process_has_a_limit_of_connections(edge_for, upstream, certificates
     assert not is_served(keep(dial(edge, "127.0.33.99", listener=1)))
     assert refused(edge, "limit") == 1
     kept.pop().close()
-    until(lambda: edge.ledger()["front_socket"]["live"] == 9, 10)
+    until(lambda: edge.ledger()["front_socket"]["live"] == 9)
     assert is_served(keep(dial(edge, "127.0.33.99", listener=1)))
 
 
@@ -213,7 +213,7 @@ def test_handshakes_of_an_address_have_a_rate(edge_for, upstream, certificates, 
     # Plain connections and other addresses are not meant.
     assert is_served(keep(dial(edge, "127.0.34.1", listener=1)))
     assert is_served(keep(dial(edge, "127.0.34.2", context)))
-    until(lambda: _handshakes(edge, context, keep), 10, "its turn comes again", every=0.2)
+    until(lambda: _handshakes(edge, context, keep), what="its turn comes again", every=0.2)
 
 
 def _handshakes(edge, context, keep):

@@ -174,7 +174,7 @@ def test_expect_continue_goes_end_to_end(pair):
         with pair.edge.http1() as client:
             client.request("POST", target, fields=[("Expect", "100-continue"),
                                                    ("Content-Length", "5")])
-            until(lambda: b"\r\n\r\n" in client.buffer or not client.more(), 10)
+            until(lambda: b"\r\n\r\n" in client.buffer or not client.more())
             assert client.buffer.startswith(b"HTTP/1.1 100")
             client.send(b"12345")
             response = client.read()
@@ -182,7 +182,7 @@ def test_expect_continue_goes_end_to_end(pair):
         with pair.edge.http2() as client:
             stream = client.start("POST", target, end=False, fields=[
                 ("expect", "100-continue"), ("content-length", "5")])
-            client.until(lambda: client.streams[stream].informational, 10, "100")
+            client.until(lambda: client.streams[stream].informational, what="100")
             client.send(stream, b"12345", end=True)
             response = client.finish(stream)
     assert [status for status, _ in response.informational] == [100]
@@ -201,7 +201,7 @@ def test_expect_continue_refused(pair):
         with pair.edge.http2() as client:
             stream = client.start("POST", target, end=False, fields=[
                 ("expect", "100-continue"), ("content-length", "5")])
-            client.until(lambda: client.streams[stream].status, 10, "417")
+            client.until(lambda: client.streams[stream].status, what="417")
             assert client.streams[stream].status == 417
     assert pair("/hello").status == 200
 
@@ -216,14 +216,14 @@ def test_an_answer_before_the_body_was_sent(pair):
     else:
         with pair.edge.http2() as client:
             stream = client.start("POST", target, end=False)
-            client.until(lambda: client.streams[stream].body, 10, "the early answer")
+            client.until(lambda: client.streams[stream].body, what="the early answer")
             if pair.kind.startswith("h2"):
                 # This service ends its answer only when it has read the request.
                 client.send(stream, b"0123456789", end=True)
                 assert client.finish(stream).body == b"early"
             else:
                 # The rest is not wanted, says the proxy, and the answer is whole (RFC 9113 §8.1).
-                client.until(lambda: client.streams[stream].error is not None, 10, "RST_STREAM")
+                client.until(lambda: client.streams[stream].error is not None, what="RST_STREAM")
                 assert client.streams[stream].complete and client.streams[stream].error == 0
                 assert client.streams[stream].body == b"early"
     assert pair("/hello").status == 200
@@ -237,7 +237,7 @@ def test_duplex_chunks_pass_at_once(pair):
                         "Transfer-Encoding: chunked\r\n\r\n")
             for word in (b"one", b"two", b"six"):
                 client.send(b"3\r\n" + word + b"\r\n")
-                until(lambda: word in client.buffer or not client.more(), 10)
+                until(lambda: word in client.buffer or not client.more())
                 assert word in client.buffer
             client.send(b"0\r\n\r\n")
             assert client.read().body == b"onetwosix"

@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from edge.clients import h2load
+from edge.gate import Gate
 from edge.servers import BlackHole, Resolver
 from edge.waiting import until
 
@@ -60,7 +61,12 @@ def test_the_peers_stream_limit_opens_a_second_connection(edge_for, upstream_wit
 
 def test_connections_are_used_last_in_first_out(edge_for, upstream):
     edge = edge_for(upstream, {"workers": 1})
-    assert at_once(edge, ["/api/delay?id=1&ms=200"] * 6) == [200] * 6
+    gate = Gate(upstream)
+    with edge.http2() as client:
+        streams = [client.start(path="/api/gate?id=1") for _ in range(6)]
+        until(lambda: gate.waiting == 6, 20, "six at once")
+        gate.open()
+        assert [client.finish(stream).status for stream in streams] == [200] * 6
     assert len(upstream.connections) == 6
     before = [c.requests for c in upstream.connections]
     for _ in range(10):
@@ -70,22 +76,22 @@ def test_connections_are_used_last_in_first_out(edge_for, upstream):
 
 
 def test_idle_connections_are_closed_after_the_keepalive(edge_for, upstream):
-    edge = edge_for(upstream, {"upstream": {"keepalive": "400ms"}})
+    edge = edge_for(upstream, {"upstream": {"keepalive": "2s"}})
     for number in range(1, 6):
         assert edge.curl(f"/api/hello?id={number}").status == 200
     assert upstream.open_connections
-    until(lambda: not upstream.open_connections, 5, "idle connections closed")
+    until(lambda: not upstream.open_connections, 20, "idle connections closed")
     ledger = edge.ledger()
     assert ledger["upstream_socket"]["live"] == 0
     assert ledger["upstream_socket"]["opened"] == ledger["upstream_socket"]["closed"] > 0
 
 
 def test_a_host_without_traffic_is_forgotten(edge_for, upstream):
-    edge = edge_for(upstream, {"registry": {"host_idle": "500ms"},
+    edge = edge_for(upstream, {"registry": {"host_idle": "2s"},
                                "upstream": {"keepalive": "200ms"}})
     edge.curl("/api/hello?id=1")
     assert edge.host("id-1.apps.test")
-    until(lambda: not edge.registry()["hosts"], 10, "the registry is empty")
+    until(lambda: not edge.registry()["hosts"], 20, "the registry is empty")
     assert edge.curl("/api/hello?id=1").status == 200
 
 
@@ -99,8 +105,12 @@ def test_connections_per_host_are_capped_and_the_rest_wait(edge_for, upstream):
 def test_a_full_queue_is_503_with_retry_after(edge_for, upstream):
     edge = edge_for(upstream, {"workers": 1, "upstream": {
         "max_connections_per_host": 1, "max_in_flight_per_host": 1, "max_queue_per_host": 2}})
+    gate = Gate(upstream)
     with edge.http2() as client:
-        streams = [client.start(path="/api/delay?id=1&ms=300") for _ in range(6)]
+        streams = [client.start(path="/api/gate?id=1") for _ in range(6)]
+        client.until(lambda: sum(client.streams[stream].complete for stream in streams) == 3, 20,
+                     "three are refused")
+        gate.open()
         responses = [client.finish(stream) for stream in streams]
     statuses = sorted(r.status for r in responses)
     assert statuses == [200] * 3 + [503] * 3
@@ -111,22 +121,28 @@ def test_a_full_queue_is_503_with_retry_after(edge_for, upstream):
 
 def test_waiting_in_the_queue_has_an_end(edge_for, upstream):
     edge = edge_for(upstream, {"workers": 1, "upstream": {
-        "max_connections_per_host": 1, "max_in_flight_per_host": 1, "queue_timeout": "300ms"}})
+        "max_connections_per_host": 1, "max_in_flight_per_host": 1, "queue_timeout": "2s"}})
+    gate = Gate(upstream)
     with edge.http2() as client:
-        first = client.start(path="/api/delay?id=1&ms=1500")
+        first = client.start(path="/api/gate?id=1")
+        until(lambda: gate.waiting == 1, 20)
         second = client.start(path="/api/hello?id=1")
         assert client.finish(second).status in (503, 504)
+        gate.open()
         assert client.finish(first).status == 200
-    until(lambda: edge.ledger()["waiter"]["live"] == 0, 5)
+    until(lambda: edge.ledger()["waiter"]["live"] == 0)
 
 
 def test_other_hosts_do_not_wait_for_a_full_one(edge_for, upstream):
     edge = edge_for(upstream, {"workers": 1, "upstream": {"max_in_flight_per_host": 1}})
+    gate = Gate(upstream)
     with edge.http2() as client:
-        slow = client.start(path="/api/delay?id=1&ms=1000")
+        slow = client.start(path="/api/gate?id=1")
+        until(lambda: gate.waiting == 1, 20)
         assert client.get("/api/hello?id=2").status == 200
         assert not client.streams[slow].complete
-        client.finish(slow)
+        gate.open()
+        assert client.finish(slow).status == 200
 
 
 def test_connections_in_all_are_bounded(edge_for, upstream):
@@ -146,20 +162,22 @@ def test_hosts_are_bounded_and_idle_ones_go_first(edge_for, upstream):
     totals = edge.registry()["totals"]
     assert totals["evictions"] >= 8 and totals["hosts"] <= 4
     assert edge.metric("edge_registry_evictions_total") == totals["evictions"]
-    until(lambda: len(upstream.open_connections) <= 4, 5, "evicted hosts' connections are closed")
+    until(lambda: len(upstream.open_connections) <= 4, what="evicted hosts' connections are closed")
 
 
 def test_busy_hosts_are_never_evicted_and_new_ones_are_served(edge_for, upstream):
     edge = edge_for(upstream, {"registry": {"max_hosts": 2}, "workers": 1})
+    gate = Gate(upstream)
     with edge.http2() as client:
-        busy = [client.start(path=f"/api/delay?id={n}&ms=1500") for n in (1, 2)]
-        until(lambda: len(upstream.requests) == 2, 5)
+        busy = [client.start(path=f"/api/gate?id={n}") for n in (1, 2)]
+        until(lambda: gate.waiting == 2, 20)
         for number in range(3, 9):
             assert client.get(f"/api/hello?id={number}").status == 200, "served unpooled"
         assert {h["host"] for h in edge.registry()["hosts"]} == {"id-1.apps.test", "id-2.apps.test"}
+        gate.open()
         assert [client.finish(stream).status for stream in busy] == [200, 200]
     assert edge.registry()["totals"]["unpooled"] >= 6
-    until(lambda: len(upstream.open_connections) <= 2, 5)
+    until(lambda: len(upstream.open_connections) <= 2)
 
 
 def test_names_that_do_not_exist_take_no_place(edge_for, upstream):
@@ -196,7 +214,8 @@ def test_the_registry_adds_up_under_load(edge_for, upstream, tmp_path):
     assert [run.by_class[2] for run in runs] == [1200, 1200]
     registry = edge.settled()
     assert sum(h["requests"] for h in registry["hosts"]) == 2400
-    assert sum(h["dials"] for h in registry["hosts"]) == len(upstream.connections)
+    # One that nobody needed in the end may have been made and not yet been accepted.
+    until(lambda: sum(h["dials"] for h in edge.registry()["hosts"]) == len(upstream.connections))
     assert all(h["in_flight"] == 0 and h["waiting"] == 0 for h in registry["hosts"])
     assert registry["drift"] is False
     for entry in registry["ledger"]:
@@ -215,13 +234,13 @@ def test_a_name_that_moves_is_followed(edge_for, upstream, keep, tmp_path):
     def moved():
         assert edge.curl("/api/hello?id=1").status == 200
         return upstream.requests[-1].connection.local[0] == "127.0.0.3"
-    until(moved, 15, "the new address", every=0.2)
+    until(moved, what="the new address", every=0.2)
 
 
 def test_stale_answers_serve_while_the_resolver_is_down(edge_for, upstream, keep, tmp_path):
     own = keep(Resolver(tmp_path / "dns", ttl=1))
     edge = edge_for(upstream, {"workers": 1, "upstream": {"keepalive": "100ms"}, "resolver": {
-        "servers": [own.address], "timeout": "200ms", "attempts": 1, "max_ttl": "1s"}})
+        "servers": [own.address], "attempts": 1, "max_ttl": "1s"}})
     assert edge.curl("/api/hello?id=1").status == 200
     own.stop()
     deadline = time.monotonic() + 3
@@ -268,7 +287,7 @@ def test_an_evicted_host_is_logged_by_its_own_name(edge_for, upstream):
     with edge.http2() as client:
         # More than the client's window, which nobody opens; less than what makes upstream wait.
         first = client.start(path="/api/large?id=1&size=100000")
-        until(lambda: upstream.requests and not edge.host("id-1.apps.test")["in_flight"], 5)
+        until(lambda: upstream.requests and not edge.host("id-1.apps.test")["in_flight"])
         for n in range(2, 10):
             assert edge.curl(f"/api/hello?id={n}").status == 200
         client.reset(first)

@@ -16,7 +16,7 @@ def held(edge, gate, client, ids):
     """Streams under way to these ids."""
     before = gate.waiting
     streams = [client.start(path=f"/api/gate?id={n}") for n in ids]
-    until(lambda: gate.waiting == before + len(streams), 10)
+    until(lambda: gate.waiting == before + len(streams))
     return streams
 
 
@@ -25,7 +25,7 @@ def rested(edge, upstream, ids, gate=None):
     gate = Gate(upstream, "/api/rest")
     with edge.http2() as client:
         streams = [client.start(path=f"/api/rest?id={n}") for n in ids]
-        until(lambda: gate.waiting == len(ids), 10)
+        until(lambda: gate.waiting == len(ids))
         gate.open()
         assert [client.finish(stream).status for stream in streams] == [200] * len(ids)
 
@@ -44,10 +44,10 @@ def test_connections_in_all_are_lowered(edge_for, upstream, versions):
         streams = held(edge, gate, client, [1, 2, 3, 4])
         assert len(upstream.open_connections) >= 12
         lowered(edge, {"registry": {"max_connections": 3}})
-        until(lambda: len(upstream.open_connections) == 4, 5, "what rests is closed, no more")
+        until(lambda: len(upstream.open_connections) == 4, what="what rests is closed, no more")
         assert not any(client.streams[stream].complete for stream in streams)
         finished(gate, client, streams)
-    until(lambda: len(upstream.open_connections) <= 3, 5, "and what was busy, once it rests")
+    until(lambda: len(upstream.open_connections) <= 3, what="and what was busy, once it rests")
     for n in range(1, 13):
         assert edge.curl(f"/api/hello?id={n}").status == 200
     assert edge.registry()["totals"]["connections"] <= 3
@@ -62,9 +62,9 @@ def test_connections_of_a_host_are_lowered_and_others_keep_theirs(edge_for, upst
         kept = [c for c in upstream.open_connections if c.local[0] == "127.0.0.3"]
         lowered(edge, {"upstream": {"max_connections_per_host": 2}})
         mine = lambda: [c for c in upstream.open_connections if c.local[0] == "127.0.0.2"]
-        until(lambda: len(mine()) == 4, 5)
+        until(lambda: len(mine()) == 4)
         finished(gate, client, streams)
-        until(lambda: len(mine()) == 2, 5)
+        until(lambda: len(mine()) == 2)
     assert [c for c in upstream.open_connections if c.local[0] == "127.0.0.3"] == kept
     before = len(upstream.connections)
     lowered(edge, {"upstream": {"max_connections_per_host": 2}})
@@ -81,11 +81,11 @@ def test_hosts_are_lowered_and_busy_ones_stay_until_they_are_not(edge_for, upstr
     with edge.http2() as client:
         streams = held(edge, gate, client, [3, 5, 7, 9])
         lowered(edge, {"registry": {"max_hosts": 2}})
-        until(lambda: hosts() == busy, 5, "idle hosts have left")
-        until(lambda: len({c.local[0] for c in upstream.open_connections}) == 4, 5)
+        until(lambda: hosts() == busy, what="idle hosts have left")
+        until(lambda: len({c.local[0] for c in upstream.open_connections}) == 4)
         finished(gate, client, streams)
-    until(lambda: len(hosts()) == 2, 5, "those that were busy leave later")
-    until(lambda: len({c.local[0] for c in upstream.open_connections}) <= 2, 5)
+    until(lambda: len(hosts()) == 2, what="those that were busy leave later")
+    until(lambda: len({c.local[0] for c in upstream.open_connections}) <= 2)
     assert edge.curl("/api/hello?id=12").status == 200
 
 
@@ -96,7 +96,7 @@ def test_bounds_are_raised_for_those_who_wait(edge_for, upstream):
     with edge.http2() as client:
         first = held(edge, gate, client, [1])
         second = client.start(path="/api/hello?id=1")
-        until(lambda: edge.ledger()["waiter"]["live"] == 1, 5)
+        until(lambda: edge.ledger()["waiter"]["live"] == 1)
         lowered(edge, {"upstream": {"max_connections_per_host": 5}})
         third = client.get("/api/hello?id=1")
         assert third.status == 200, "the bound in force is that of who comes now"

@@ -105,14 +105,14 @@ def test_a_changed_key_serves_at_once_and_the_old_one_drains(edge_for, world, ve
     before = edge.configuration
     with edge.http2() as client:
         stream = client.start(path="/api/gate?id=1")
-        until(lambda: gate.waiting == 1, 10, "the exchange is under way")
+        until(lambda: gate.waiting == 1, what="the exchange is under way")
         busy = world.service.requests[-1].connection
         old = list(world.service.connections)
         route, service = change(world, edge.configuration["routes"][0])
         edge.write(merged(edge.configuration, {"routes": [route]}))
         edge.reload()
-        until(lambda: set(world.service.open_connections) & set(old) == {busy}, 5,
-              "what rests of the old key is closed long before keepalive")
+        until(lambda: set(world.service.open_connections) & set(old) == {busy},
+              what="what rests of the old key is closed long before keepalive")
         assert client.get("/api/hello?id=1").status == 200
         serves_anew(edge, service, old)
         assert busy.requests == sum(r.connection is busy for r in world.service.requests)
@@ -122,8 +122,8 @@ def test_a_changed_key_serves_at_once_and_the_old_one_drains(edge_for, world, ve
         assert not client.streams[stream].complete
         gate.open()
         assert client.finish(stream).body == b"/api/gate?id=1"
-        until(lambda: busy.closed, 5, "the old connection closes with its last exchange")
-    until(lambda: only_one_key_is_left(edge), 5)
+        until(lambda: busy.closed, what="the old connection closes with its last exchange")
+    until(lambda: only_one_key_is_left(edge))
     if change is not ca_content:
         comes_back(edge, world, before, service, old)
     assert edge.registry()["drift"] is False
@@ -135,8 +135,8 @@ def comes_back(edge, world, before, replaced, old):
     edge.write(before)
     edge.reload()
     serves_anew(edge, world.service, old + second)
-    until(lambda: not set(replaced.open_connections) & set(second), 5, "the second key leaves")
-    until(lambda: only_one_key_is_left(edge), 5)
+    until(lambda: not set(replaced.open_connections) & set(second), what="the second key leaves")
+    until(lambda: only_one_key_is_left(edge))
 
 
 def test_a_key_that_stays_keeps_its_connections(edge_for, world):
@@ -166,17 +166,17 @@ def test_a_removed_route_takes_its_hosts_along(edge_for, upstream, shares):
     kept = upstream.requests[-1].connection
     with edge.http2() as client:
         stream = client.start(path="/api/gate?id=1")
-        until(lambda: gate.waiting == 1, 10)
+        until(lambda: gate.waiting == 1)
         busy = upstream.requests[-1].connection
         edge.write(merged(edge.configuration, {"routes": [stays | {"versions": ["1.1"]}]}))
         edge.reload()
-        until(lambda: set(upstream.open_connections) == {kept, busy}, 5, "what rests is closed")
+        until(lambda: set(upstream.open_connections) == {kept, busy}, what="what rests is closed")
         assert [host["host"] for host in edge.registry()["hosts"]] == ["id-3.apps.test"]
         assert client.get("/api/hello?id=1").status == 404
         gate.open()
         assert client.finish(stream).status == 200
-    until(lambda: upstream.open_connections == [kept], 5)
-    assert only_one_key_is_left(edge)
+    until(lambda: upstream.open_connections == [kept])
+    until(lambda: only_one_key_is_left(edge))
 
 
 def test_who_waits_for_a_connection_of_the_old_key_gets_one(edge_for, upstream):
@@ -191,7 +191,7 @@ def test_who_waits_for_a_connection_of_the_old_key_gets_one(edge_for, upstream):
     threads = [threading.Thread(target=ask) for _ in range(12)]
     for thread in threads:
         thread.start()
-    until(lambda: edge.ledger()["waiter"]["live"] == 11, 10)
+    until(lambda: edge.ledger()["waiter"]["live"] == 11)
     changed = edge.configuration["routes"][0] | {"versions": ["1.1", "h2c"]}
     edge.write(merged(edge.configuration, {"routes": [changed]}))
     edge.reload()
@@ -199,7 +199,7 @@ def test_who_waits_for_a_connection_of_the_old_key_gets_one(edge_for, upstream):
     for thread in threads:
         thread.join(9)
     assert answers == [200] * 12, "none waited to the end of queue_timeout"
-    until(lambda: not upstream.open_connections, 5)
+    until(lambda: not upstream.open_connections)
 
 
 def test_a_tunnel_over_the_old_key_goes_on(edge_for, upstream):
@@ -214,11 +214,11 @@ def test_a_tunnel_over_the_old_key_goes_on(edge_for, upstream):
         edge.reload()
         for word in (b"abc", b"xyz"):
             client.send(b"\x81\x83\x00\x00\x00\x00" + word)
-            until(lambda: len(client.buffer) >= 5 or not client.more(), 10)
+            until(lambda: len(client.buffer) >= 5 or not client.more())
             assert bytes(client.buffer) == b"\x81\x03" + word
             client.buffer.clear()
-    until(lambda: not upstream.open_connections, 5)
-    until(lambda: objects(edge, "identity") == 1, 5)
+    until(lambda: not upstream.open_connections)
+    until(lambda: objects(edge, "identity") == 1)
 
 
 def test_keys_that_change_with_each_reload_leave_nothing(edge_for, upstream, world):
@@ -232,12 +232,12 @@ def test_keys_that_change_with_each_reload_leave_nothing(edge_for, upstream, wor
         edge.write(merged(base, {"routes": [*base["routes"], merged(route, name)]}))
         edge.reload()
         assert edge.curl("/keys/hello?id=1").status == 200
-        assert objects(edge, "identity") == 2
-    until(lambda: objects(edge, "client_context") == 1 and objects(edge, "snapshot") == 1, 5)
+        until(lambda: objects(edge, "identity") == 2, what="the last key has gone")
+    until(lambda: objects(edge, "client_context") == 1 and objects(edge, "snapshot") == 1)
     edge.write(base)
     edge.reload()
-    until(lambda: objects(edge, "client_context") == 0, 5)
-    until(lambda: objects(edge, "host_client") == 0, 5)
+    until(lambda: objects(edge, "client_context") == 0)
+    until(lambda: objects(edge, "host_client") == 0)
 
 
 def test_keys_of_a_configuration_that_was_refused_leave_nothing(edge_for, upstream, world):
@@ -248,5 +248,5 @@ def test_keys_of_a_configuration_that_was_refused_leave_nothing(edge_for, upstre
         bad = {"path": "/bad", "upstream": "https://localhost:9", "tls": {"ca": "missing.pem"}}
         edge.write(merged(base, {"routes": [*base["routes"], good, bad]}))
         edge.reload(result="failure")
-    assert objects(edge, "identity") == 1 and objects(edge, "client_context") == 0
+    until(lambda: objects(edge, "identity") == 1 and objects(edge, "client_context") == 0)
     assert edge.curl("/api/hello?id=1").status == 200

@@ -1,5 +1,7 @@
 """A hundred reloads while 1 000 exchanges, 100 tunnels and 100 streams run: none is touched."""
 
+import pytest
+
 from edge.configuration import merged
 from edge.gate import Gate
 from edge.waiting import until
@@ -11,12 +13,14 @@ class Tunnels:
     """WebSockets, each on a connection of its own, whose service says every message again."""
 
     def __init__(self, edge, keep, count):
-        self.clients = [keep(edge.http1()) for _ in range(count)]
-        for number, client in enumerate(self.clients):
+        self.clients = []
+        for number in range(count):
+            client = keep(edge.http1())
             client.request("GET", f"/api/websocket?id={number % 12 + 1}", fields=[
                 ("Connection", "Upgrade"), ("Upgrade", "websocket"),
                 ("Sec-WebSocket-Version", "13"),
                 ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ==")])
+            self.clients.append(client)
         for client in self.clients:
             assert client.read().status == 101
 
@@ -57,7 +61,7 @@ class Streams:
         for client, stream, said in chosen:
             response = client.streams[stream]
             client.until(lambda: len(response.body) >= len(said) or response.error is not None
-                         or response.complete, 10, f"stream {stream} goes on")
+                         or response.complete, what=f"stream {stream} goes on")
             assert response.body == said and response.status == 200 and not response.complete
 
     def finish(self):
@@ -75,7 +79,7 @@ def exchanges(edge, keep, gate, count, connections=5):
         client = clients[number % connections]
         path = f"/{'api' if number % 2 else 'h2'}/gate?id={number // 2 % 12 + 1}&n={number}"
         begun.append((client, client.start(path=path), path.encode()))
-    until(lambda: gate.waiting == count, 30, lambda: f"{gate.waiting} of {count} arrived")
+    until(lambda: gate.waiting == count, 60, lambda: f"{gate.waiting} of {count} arrived")
     return begun
 
 
@@ -100,11 +104,13 @@ def objects(edge):
             if name == "edge_objects"}
 
 
+@pytest.mark.timeout(400)
 def test_a_hundred_reloads_touch_nothing_that_runs(edge_for, upstream, certificates, keep):
     port = upstream.port
     edge = edge_for(upstream, {
         "limits": {"max_streams": 400},
-        "upstream": {"response_timeout": "170s", "idle_timeout": "170s"},
+        # A service in this process may be late with all of them.
+        "upstream": {"response_timeout": "170s", "idle_timeout": "170s", "dial_timeout": "60s"},
         "routes": [
             {"path": "/api", "id": {"query": "id"}, "versions": ["1.1"],
              "upstream": f"http://id-{{id}}.apps.test:{port}"},
@@ -124,13 +130,14 @@ def test_a_hundred_reloads_touch_nothing_that_runs(edge_for, upstream, certifica
         assert quick.get("/api/hello?id=12").status == 200
         if turn == RELOADS // 5:
             early = edge.rss(), objects(edge)
-    late = edge.rss(), objects(edge)
+    # The first certificate's context lives as long as the connections that began with it.
+    wanted = early[1] | {"snapshot": 1, "identity": 3, "server_context": 2}
+    until(lambda: objects(edge) == wanted, 20, lambda: f"{wanted}: {objects(edge)}")
+    grown = edge.rss() - early[0]
     assert edge.metric("edge_reload_total", result="success") == RELOADS
     assert upstream.connections == connections and not any(c.closed for c in connections)
     assert edge.metric("edge_upstream_dials_total") == dials
-    # The first certificate's context lives as long as the connections that began with it.
-    assert late[1] == early[1] | {"snapshot": 1, "identity": 3, "server_context": 2}
-    assert late[0] - early[0] < 4 << 20, f"{early[0]} → {late[0]} bytes"
+    assert grown < 4 << 20, f"{early[0]} and {grown} bytes"
     gate.open()
     for client, stream, path in held:
         response = client.finish(stream)
@@ -139,7 +146,7 @@ def test_a_hundred_reloads_touch_nothing_that_runs(edge_for, upstream, certifica
     tunnels.talk(0)
     for client in [*tunnels.clients, *streams.clients, *{c for c, _, _ in held}, quick]:
         client.close()
-    until(lambda: objects(edge)["server_context"] == 1, 10, "old certificates are let go")
+    until(lambda: objects(edge)["server_context"] == 1, what="old certificates are let go")
     registry = edge.settled()
     assert registry["drift"] is False
     live = {entry["kind"]: entry["live"] for entry in registry["ledger"]}

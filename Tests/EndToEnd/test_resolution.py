@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from edge.dns import ScriptedDNS, Zone
+from edge.gate import Gate
 from edge.servers import refused_port
 from edge.waiting import until
 
@@ -90,7 +91,7 @@ def test_tls_is_told_the_name_without_its_final_dot(
 
 def test_first_seen_names_keep_their_rate_and_known_hosts_do_not_notice(
         edge_for, upstream, zone_with):
-    rate = 20
+    rate = 5
     _, server = zone_with({f"id-{n}.apps.test": f"127.0.0.{n + 1}" for n in (1, 2, 3)}, ttl=0)
     edge = edge_for(upstream, asking(
         server, {"upstream": {"keepalive": "50ms"}}, first_seen_per_second=rate, min_ttl="0s",
@@ -140,8 +141,13 @@ def test_waiters_of_all_hosts_and_workers_are_bounded(edge_for, upstream):
         "max_in_flight_per_host": 1, "max_connections_per_host": 1}})
     for number in (1, 2, 3):
         edge.curl(f"/api/hello?id={number}")
-    statuses = collections.Counter(
-        at_once(edge, [f"/api/delay?id={n % 3 + 1}&ms=500" for n in range(30)]))
+    gate = Gate(upstream)
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(at_once, edge, [f"/api/gate?id={n % 3 + 1}" for n in range(30)])
+        until(lambda: edge.metric("edge_errors_total", reason="queue_full") >= 22, 8,
+              "all but three in flight and five that wait are refused")
+        gate.open()
+        statuses = collections.Counter(asked.result())
     assert set(statuses) == {200, 503} and statuses[200] <= 8, statuses
     line = edge.access_log(1, where=lambda line: line["status"] == 503)[0]
     assert line["error"] == "queue_full"
@@ -198,9 +204,10 @@ def test_a_pod_that_is_gone_costs_nobody_an_answer(edge_for, upstream_with, zone
 def test_an_answer_that_expires_moves_a_host_in_use(edge_for, pods, zone_with, versions):
     zone, server = zone_with({"id-1.apps.test": PODS[:2]}, ttl=1)
     edge = edge_for(pods, asking(server), versions=versions)
+    gate = Gate(pods)
     with edge.http2() as client:
-        running = client.start(path="/api/delay?id=1&ms=4000")
-        until(lambda: pods.requests, 5)
+        running = client.start(path="/api/gate?id=1")
+        until(lambda: pods.requests, 20)
         old = pods.requests[0].connection
         zone.names["id-1.apps.test"] = [PODS[2]]
 
@@ -208,20 +215,21 @@ def test_an_answer_that_expires_moves_a_host_in_use(edge_for, pods, zone_with, v
             since = len(pods.requests)
             assert set(at_once(edge, ["/api/hello?id=1"] * 20, http2=False)) == {200}
             return set(shares(pods, since)) == {PODS[2]}
-        until(moved, 15, "only the new pod gets requests")
+        until(moved, 30, "only the new pod gets requests")
         assert not old.closed, "what runs on it is finished"
+        gate.open()
         assert client.finish(running).status == 200
 
     def left():
         # A worker looks at the addresses of a host when it is asked for it.
         assert set(at_once(edge, ["/api/hello?id=1"] * 20, http2=False)) == {200}
         return {c.local[0] for c in pods.connections if not c.closed} == {PODS[2]}
-    until(left, 10, "connections to pods that are gone are closed")
+    until(left, what="connections to pods that are gone are closed")
 
 
 def test_a_host_whose_servers_fail_keeps_what_it_has(edge_for, pods, zone_with):
     zone, server = zone_with({"id-1.apps.test": PODS[0]}, ttl=1)
-    edge = edge_for(pods, asking(server, stale="0s", timeout="100ms", attempts=1))
+    edge = edge_for(pods, asking(server, stale="0s", attempts=1))
     with edge.http1() as client:
         assert client.get("/api/hello?id=1").status == 200
         zone.failing, before = True, len(server.queries)
@@ -233,9 +241,9 @@ def test_a_host_whose_servers_fail_keeps_what_it_has(edge_for, pods, zone_with):
         assert len(pods.connections) == 1
         zone.failing = False
         del zone.names["id-1.apps.test"]
-        until(lambda: client.get("/api/hello?id=1").status == 404, 10, "a verdict is a verdict",
+        until(lambda: client.get("/api/hello?id=1").status == 404, what="a verdict is a verdict",
               every=0.1)
-    until(lambda: not pods.open_connections, 5)
+    until(lambda: not pods.open_connections)
 
 
 # Services with SRV records.
@@ -285,7 +293,7 @@ def test_a_later_priority_serves_only_while_the_first_cannot(
         assert set(at_once(edge, ["/api/hello?id=1"] * 10)) == {200}
         return first.requests and len(later.requests) == before
     until(returned, 30, "the first priority serves again", every=0.2)
-    until(lambda: not later.open_connections, 5, "connections of the later one are closed")
+    until(lambda: not later.open_connections, what="connections of the later one are closed")
 
 
 @pytest.mark.parametrize("records, status", [
@@ -316,8 +324,8 @@ def test_a_service_that_moves_is_followed(service_for, upstream_with, zone_with)
         def moved():
             assert client.get("/api/hello?id=1").status == 200
             return new.requests
-        until(moved, 15, "the new port, over a kept client connection", every=0.1)
-    until(lambda: not old.open_connections, 5)
+        until(moved, what="the new port, over a kept client connection", every=0.1)
+    until(lambda: not old.open_connections)
 
 
 def test_tls_verifies_the_name_that_was_asked_for(

@@ -2,10 +2,12 @@
 
 import asyncio
 import struct
+import time
 
 import pytest
 from h2.errors import ErrorCodes
 
+from edge.gate import Gate
 from edge.process import steady
 from edge.waiting import holds, until
 
@@ -81,14 +83,16 @@ def test_a_retry_goes_to_a_new_connection(edge_for, upstream):
         seen.append(request.connection)
         if request.connection.requests > 1:
             await reply.close()
-        await asyncio.sleep(0.1)
+        # The first six are under way at once.
+        while len(seen) < 6:
+            await asyncio.sleep(0.01)
         await reply.head(200, length=0)
     upstream.script["/api/once"] = dies_when_reused
     with edge.http2() as client:
         for stream in [client.start(path="/api/once?id=1") for _ in range(6)]:
             assert client.finish(stream).status == 200
     assert len(set(seen)) == 6
-    until(lambda: edge.host("id-1.apps.test")["idle"] == 6, 5, "six connections rest")
+    until(lambda: edge.host("id-1.apps.test")["idle"] == 6, what="six connections rest")
     response = edge.curl("/api/once?id=1")
     assert response.status == 200
     assert response.get("proxy-status") == (
@@ -136,31 +140,37 @@ def rested(edge, upstream, path="/api/hello?id=1"):
 
 
 def test_the_hosts_own_limit_is_learned_and_kept(edge_for, upstream_with):
-    upstream = upstream_with(["127.0.0.2"], idle_seconds=0.8)
+    upstream = upstream_with(["127.0.0.2"], idle_seconds=lambda: 0.8)
     edge = edge_for(upstream)
     rest = lambda: edge.host("id-1.apps.test")["rest_ms"]
-    for turn in range(2):
-        assert rest() is None if turn else True
+    ages = []
+
+    def rests_and_is_closed():
+        began = time.monotonic()
         connection = rested(edge, upstream)
-        until(lambda: connection.closed, 5, "the host has closed what rested")
-        until(lambda: edge.host("id-1.apps.test")["connections"] == 0, 5)
-    until(rest, 5, "two closes at about the same age show a limit")
-    assert 500 <= rest() <= 800
+        until(lambda: connection.closed, 20, "the host has closed what rested")
+        ages.append(time.monotonic() - began)
+        until(lambda: edge.host("id-1.apps.test")["connections"] == 0, 20)
+        return rest()
+    assert rests_and_is_closed() is None, "one close may have any reason"
+    # The second does, unless this machine closes it a quarter later than the first.
+    until(rests_and_is_closed, 60, "two closes at about the same age show a limit")
+    assert 500 <= rest() <= max(ages) * 1000 * 4 / 5
     # From here on the proxy is first, whichever worker it is.
-    upstream.idle_seconds = 600
+    upstream.idle_seconds = lambda: 600
     for _ in range(4):
         connection = rested(edge, upstream)
-        until(lambda: connection.closed, 5, "the proxy has closed what rested")
+        until(lambda: connection.closed, 20, "the proxy has closed what rested")
 
 
 def test_an_odd_close_teaches_nothing(edge_for, upstream):
     edge = edge_for(upstream, ONE)
     rested(edge, upstream)
     upstream.close_connections()
-    until(lambda: edge.host("id-1.apps.test")["connections"] == 0, 5)
+    until(lambda: edge.host("id-1.apps.test")["connections"] == 0)
     rested(edge, upstream)
     upstream.close_connections(reset=True)
-    until(lambda: edge.host("id-1.apps.test")["connections"] == 0, 5)
+    until(lambda: edge.host("id-1.apps.test")["connections"] == 0)
     assert edge.host("id-1.apps.test")["rest_ms"] is None, "too soon to be a limit"
 
 
@@ -174,7 +184,7 @@ def test_an_announced_limit_is_kept(edge_for, upstream):
     upstream.script["/api/announce"] = announce
     connection = rested(edge, upstream, "/api/announce?id=1")
     other = rested(edge, upstream, "/api/hello?id=2")
-    until(lambda: connection.closed, 5, "closed before the second is over")
+    until(lambda: connection.closed, what="closed before the second is over")
     assert not other.closed
 
 
@@ -184,28 +194,30 @@ def test_an_old_connection_takes_no_new_request(edge_for, upstream):
     edge = edge_for(upstream, {"workers": 1, "upstream": {"max_age": "300ms"}})
     for versions in ("first", "again"):
         connection = rested(edge, upstream)
-        until(lambda: connection.closed, 5, f"closed for its age, {versions}")
+        until(lambda: connection.closed, what=f"closed for its age, {versions}")
     assert edge.metric("edge_upstream_aged_total") >= 2
     # One that is busy at that time is closed when it comes to rest.
     assert edge.curl("/api/delay?id=2&ms=600").status == 200
     busy = upstream.requests[-1].connection
-    until(lambda: busy.closed, 5)
+    until(lambda: busy.closed)
 
 
 def test_an_old_http2_connection_is_drained(edge_for, upstream):
     edge = edge_for(upstream, {"workers": 1, "upstream": {"max_age": "300ms"}}, versions=["h2c"])
+    gate = Gate(upstream)
     with edge.http2() as client:
-        slow = client.start(path="/api/delay?id=1&ms=1500")
-        until(lambda: upstream.requests, 5)
+        slow = client.start(path="/api/gate?id=1")
+        until(lambda: upstream.requests, 20)
         old = upstream.requests[0].connection
 
         def is_served_elsewhere():
             assert client.get("/api/hello?id=1").status == 200
             return upstream.requests[-1].connection is not old
-        until(is_served_elsewhere, 1.4, "new requests go to a new connection")
+        until(is_served_elsewhere, 20, "new requests go to a new connection")
         assert not old.closed
+        gate.open()
         assert client.finish(slow).status == 200, "what runs is finished"
-    until(lambda: old.closed, 5)
+    until(lambda: old.closed)
 
 
 def test_no_age_is_no_age(edge_for, upstream):
@@ -216,7 +228,8 @@ def test_no_age_is_no_age(edge_for, upstream):
 
 # HTTP/2: PING and GOAWAY.
 
-QUIET = {"workers": 1, "upstream": {"ping_after": "200ms", "ping_timeout": "300ms"}}
+# Long enough for a service that lives, however late it gets the processor.
+QUIET = {"workers": 1, "upstream": {"ping_after": "500ms", "ping_timeout": "3s"}}
 
 
 def mute(reply):
@@ -242,7 +255,7 @@ def test_a_silent_connection_is_given_up(edge_for, upstream, method, status, att
         assert "error=connection_read_timeout" in response.get("proxy-status")
     assert len(upstream.requests) == attempts
     assert edge.metric("edge_timeouts_total", kind="upstream_ping") == 1
-    until(lambda: upstream.connections[0].closed, 5)
+    until(lambda: upstream.connections[0].closed)
 
 
 def test_a_request_after_a_long_rest_asks_for_a_sign_of_life(edge_for, upstream):
@@ -256,10 +269,11 @@ def test_a_request_after_a_long_rest_asks_for_a_sign_of_life(edge_for, upstream)
     upstream.script["/api/last"] = last_words
     assert edge.curl("/api/last?id=1").status == 200
     # Rests are not disturbed.
-    holds(lambda: edge.metric("edge_upstream_pings_total") == 0, 0.6)
+    holds(lambda: edge.metric("edge_upstream_pings_total") == 0, 1.2)
     assert edge.curl("/api/hello?id=1").status == 200
     assert verdict(edge, "/api/hello?id=1") == ("reused_and_no_bytes_and_idempotent", 2)
-    assert edge.metric("edge_upstream_pings_total") == 1
+    # One, and one more where the answer over the new connection is late.
+    assert edge.metric("edge_upstream_pings_total") >= 1
 
 
 def test_a_slow_answer_over_a_living_connection_is_waited_for(edge_for, upstream):
@@ -297,7 +311,7 @@ def test_streams_above_the_last_of_a_goaway_are_sent_again(edge_for, upstream):
     upstream.script["/api/beyond"] = beyond
     with edge.http2() as client:
         below = client.start(path="/api/first?id=1")
-        until(lambda: upstream.requests, 5)
+        until(lambda: upstream.requests)
         response = client.post("/api/beyond?id=1", b"paid")
         assert response.status == 200, "it was not looked at, so it may be sent again"
         assert response.get("proxy-status") == (
@@ -307,7 +321,7 @@ def test_streams_above_the_last_of_a_goaway_are_sent_again(edge_for, upstream):
         upstream._loop.call_soon_threadsafe(release.set)
         assert client.finish(below).status == 200
     assert verdict(edge, "/api/beyond?id=1") == ("goaway_above_last", 2)
-    until(lambda: upstream.connections[0].closed, 5, "drained and closed")
+    until(lambda: upstream.connections[0].closed, what="drained and closed")
 
 
 @pytest.mark.parametrize("said, status, attempts", [(6, 200, 7), (99, 502, 10)])
@@ -339,12 +353,13 @@ def test_a_service_that_refuses_is_not_pressed(edge_for, upstream):
 
 
 def test_a_goaway_while_idle_is_no_failure(edge_for, upstream_with):
-    upstream = upstream_with(["127.0.0.2"], idle_seconds=0.1, says_goaway=True)
+    # A function: what has just been made may be used as late as it likes.
+    upstream = upstream_with(["127.0.0.2"], idle_seconds=lambda: 0.1, says_goaway=True)
     edge = edge_for(upstream, ONE, versions=["h2c"])
     for _ in range(3):
         connection = rested(edge, upstream)
-        until(lambda: connection.closed, 5)
-        until(lambda: edge.host("id-1.apps.test")["connections"] == 0, 5)
+        until(lambda: connection.closed)
+        until(lambda: edge.host("id-1.apps.test")["connections"] == 0)
     assert edge.host("id-1.apps.test")["failures"] == 0
     assert edge.metric("edge_retries_total") == 0
     assert steady(lambda: edge.ledger()["upstream_http2"]["live"]) == 0

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from edge.clients import h2load
+from edge.gate import Gate
 from edge.process import run
 from edge.waiting import until
 
@@ -166,18 +167,20 @@ def test_everything_about_one_id(edge_for, upstream):
 def test_streams_and_waiters_of_one_id(edge_for, upstream):
     edge = edge_for(upstream, {"workers": 2, "upstream": {"max_in_flight_per_host": 3}},
                     versions=["h2c"])
+    gate = Gate(upstream)
     with edge.http2() as client:
-        streams = [client.start(path="/api/delay?id=1&ms=1500") for _ in range(5)]
+        streams = [client.start(path="/api/gate?id=1") for _ in range(5)]
 
         def settled():
             host = json.loads(text(edge, "/registry/1"))["hosts"][0]
             # The workers were asked a moment before the host's record was read.
             waiting = [pool["waiting"] for pool in host["workers"]]
             return host["in_flight"] == 3 and host["waiting"] == 2 and waiting == [2] and host
-        host = until(settled, 10, "three in flight and two that wait")
+        host = until(settled, what="three in flight and two that wait")
         (connection,) = host["workers"][0]["connections"]
         assert connection["protocol"] == "h2" and connection["streams"] == 3
         assert connection["stream_limit"] >= 3 and connection["idle_ms"] is None
+        gate.open()
         assert [client.finish(stream).status for stream in streams] == [200] * 5
 
 
@@ -215,14 +218,16 @@ def test_a_host_of_an_earlier_configuration_is_seen_to_its_end(edge_for, upstrea
     def hosts():
         return {host["versions"][0]: host["in_registry"]
                 for host in json.loads(text(edge, "/registry/1"))["hosts"]}
+    gate = Gate(upstream)
     with edge.http2() as client:
-        stream = client.start(path="/api/delay?id=1&ms=3000")
-        until(lambda: len(upstream.requests) == 1, 5)
+        stream = client.start(path="/api/gate?id=1")
+        until(lambda: gate.waiting == 1, 20)
         assert hosts() == {"1.1": True}
         edge.write({**edge.configuration, "routes": [
             {**edge.configuration["routes"][0], "versions": ["h2c"]}]})
         edge.reload()
         assert edge.curl("/api/hello?id=1").status == 200
-        until(lambda: hosts() == {"1.1": False, "h2c": True}, 5)
+        until(lambda: hosts() == {"1.1": False, "h2c": True}, 20)
+        gate.open()
         assert client.finish(stream).status == 200
-    until(lambda: hosts() == {"h2c": True}, 5)
+    until(lambda: hosts() == {"h2c": True})

@@ -113,7 +113,7 @@ def test_sessions_are_resumed_across_workers(edge, tmp_path, version):
     request = b"GET /api/hello?id=1 HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
     first = s_client(edge, version, "-ign_eof", "-sess_out", session, sent=request)
     assert "New, TLS" in first and "200" in first
-    until(session.exists, 5)
+    until(session.exists)
     for _ in range(12):
         again = s_client(edge, version, "-ign_eof", "-sess_in", session, sent=request)
         assert "Reused, TLS" in again, again
@@ -152,7 +152,7 @@ def test_the_handshake_has_a_deadline(edge_for, upstream):
     with edge.tcp() as silent:
         silent.settimeout(5)
         assert silent.recv(1) == b""
-    until(lambda: edge.ledger()["front_socket"]["live"] == 0, 5)
+    until(lambda: edge.ledger()["front_socket"]["live"] == 0)
 
 
 def test_what_is_not_tls_is_closed_and_harms_nobody(edge):
@@ -173,7 +173,7 @@ def test_what_is_not_tls_is_closed_and_harms_nobody(edge):
 def test_a_record_in_pieces_waits_beside_those_of_others(
         edge_for, upstream, certificates, keep, version):
     """TLS's buffers are given back at the first rest, but not while a piece is in them."""
-    edge = edge_for(upstream, {"workers": 1})
+    edge = edge_for(upstream, {"workers": 1, "timeouts": {"head": "80s"}})
     context = certificates.authority.client_context(["http/1.1"])
     context.minimum_version = context.maximum_version = version
     waiting = []
@@ -197,7 +197,7 @@ def test_keys_are_logged_when_configured(edge_for, upstream, certificates, tmp_p
     edge = edge_for(upstream, {"listeners": [{"address": "127.0.0.1:0", "tls": {
         "certificates": [certificates.ecdsa.options], "key_log": str(log)}}]})
     edge.curl("/api/hello?id=1")
-    until(lambda: log.exists() and "CLIENT_TRAFFIC_SECRET_0" in log.read_text(), 5)
+    until(lambda: log.exists() and "CLIENT_TRAFFIC_SECRET_0" in log.read_text())
 
 
 # Upstream side.
@@ -259,7 +259,7 @@ def test_upstream_sessions_are_used_again(edge_for, secure):
     for _ in range(4):
         assert edge.curl("/api/hello?id=1").status == 200
         upstream.close_connections()
-        until(lambda: not upstream.open_connections, 5)
+        until(lambda: not upstream.open_connections)
     assert len(upstream.connections) == 4
     assert any(connection.resumed for connection in upstream.connections[1:])
 

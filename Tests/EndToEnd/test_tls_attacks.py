@@ -347,9 +347,9 @@ def test_half_a_handshake_does_not_stand_for_long(module_edges, configuration):
              for _ in range(20)]
     try:
         assert all(ended(raw) for raw in held)
-        until(lambda: edge.metric("edge_timeouts_total", kind="handshake") == len(held), 10,
-              lambda: f"{len(held)} timeouts")
-        until(lambda: edge.ledger()["front_tls"]["live"] == 0, 10)
+        until(lambda: edge.metric("edge_timeouts_total", kind="handshake") == len(held),
+              what=lambda: f"{len(held)} timeouts")
+        until(lambda: edge.ledger()["front_tls"]["live"] == 0)
     finally:
         for raw in held:
             raw.close()

@@ -254,6 +254,6 @@ def test_who_floods_and_does_not_read_is_ended_too(siege):
         held = [opened(siege, TLS13) for _ in range(20)]
         for client in held:
             client.send(updates(client, 3000))
-        until(lambda: siege.edge.ledger()["front_tls"]["live"] <= 1, 10)
+        until(lambda: siege.edge.ledger()["front_tls"]["live"] <= 1)
         for client in held:
             client.close()

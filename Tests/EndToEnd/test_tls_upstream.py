@@ -65,10 +65,10 @@ class Rogue:
 @pytest.fixture
 def against(edge_for, keep):
     """A proxy whose service is a rogue."""
-    def make(act, **changes):
+    def make(act, patience="20s"):
         rogue = keep(Rogue(act))
-        edge = edge_for(rogue.port, {"workers": 1, "upstream": {"handshake_timeout": "1s"},
-                                     **changes}, scheme="https")
+        edge = edge_for(rogue.port, {"workers": 1, "upstream": {"handshake_timeout": patience}},
+                        scheme="https")
         edge.rogue = rogue
         return edge
     return make
@@ -168,7 +168,7 @@ def test_a_broken_handshake_is_502(against, act):
         assert error_of(response) in ("tls_protocol_error", "connection_terminated",
                                       "connection_refused", "tls_alert_received"), response.fields
     assert edge.metric("edge_upstream_handshakes_total", result="failure") >= 2
-    until(lambda: nothing_is_kept(edge), 10, lambda: f"nothing is kept: {edge.ledger()}")
+    until(lambda: nothing_is_kept(edge), what=lambda: f"nothing is kept: {edge.ledger()}")
 
 
 def error_of(response):
@@ -194,11 +194,11 @@ def dripping(sock):
 
 @pytest.mark.parametrize("act", [silent, dripping])
 def test_a_handshake_that_takes_too_long_is_504(against, act):
-    edge = against(act)
+    edge = against(act, patience="1s")
     for version in ("1.1", "2"):
         assert edge.curl("/api/hello?id=1", version=version).status == 504
     assert edge.metric("edge_timeouts_total", kind="upstream_handshake") == 2
-    until(lambda: nothing_is_kept(edge), 10, lambda: f"nothing is kept: {edge.ledger()}")
+    until(lambda: nothing_is_kept(edge), what=lambda: f"nothing is kept: {edge.ledger()}")
 
 
 def test_a_chain_without_end_is_502(against, certificates, tmp_path):
@@ -213,7 +213,7 @@ def test_a_chain_without_end_is_502(against, certificates, tmp_path):
         context.wrap_socket(sock, server_side=True).recv(1)
     edge = against(act)
     assert edge.curl("/api/hello?id=1").status == 502
-    until(lambda: nothing_is_kept(edge), 10)
+    until(lambda: nothing_is_kept(edge))
 
 
 # After it.
@@ -270,7 +270,7 @@ def test_broken_records_before_the_answer_are_502(against, context, step):
     for version in ("1.1", "2"):
         response = edge.curl("/api/hello?id=1", "-X", "POST", version=version)
         assert response.status == 502, response
-    until(lambda: nothing_is_kept(edge), 10, lambda: f"nothing is kept: {edge.ledger()}")
+    until(lambda: nothing_is_kept(edge), what=lambda: f"nothing is kept: {edge.ledger()}")
 
 
 def is_cut(response, version):
@@ -284,7 +284,7 @@ def test_broken_records_within_the_answer_cut_it(against, context, step, version
     edge = against(serving(context, sealed(HEAD + b"begun"), step, shut))
     response = edge.curl("/api/hello?id=1", version=version, check=False)
     assert is_cut(response, version) and response.error in code
-    until(lambda: nothing_is_kept(edge), 10, lambda: f"nothing is kept: {edge.ledger()}")
+    until(lambda: nothing_is_kept(edge), what=lambda: f"nothing is kept: {edge.ledger()}")
 
 
 @pytest.mark.parametrize("version", ["1.1", "2"])

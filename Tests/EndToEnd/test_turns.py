@@ -5,6 +5,7 @@ import threading
 
 import pytest
 
+from edge.gate import Gate
 from edge.waiting import until
 
 
@@ -51,7 +52,7 @@ def all_served(clients, count):
 def test_a_place_in_flight_goes_to_the_worker_whose_clients_wait(edge_for, upstream, keep):
     upstream.script["/api/slow"] = answers(0.03)
     edge = edge_for(upstream, {"workers": 4, "upstream": {
-        "max_in_flight_per_host": 1, "queue_timeout": "5s"}})
+        "max_in_flight_per_host": 1, "queue_timeout": "30s"}})
     # Each needs its turn within what all of them together take, many times over.
     all_served([keep(Client(edge, "/api/slow?id=1")) for _ in range(12)], 4)
     assert edge.metric("edge_timeouts_total", kind="queue") == 0
@@ -65,7 +66,7 @@ def test_a_closed_connection_makes_room_in_every_worker(edge_for, upstream, keep
         "workers": 4,
         "registry": {"max_connections": 1 if bound == "process" else 100, "max_share": 100},
         "upstream": {"max_connections_per_host": 1 if bound == "host" else 100,
-                     "queue_timeout": "5s"}})
+                     "queue_timeout": "30s"}})
     all_served([keep(Client(edge, f"/api/once?id={1 if bound == 'host' else n % 2 + 1}"))
                 for n in range(8)], 200)
     assert edge.metric("edge_timeouts_total", kind="queue") == 0
@@ -95,10 +96,12 @@ def test_a_retry_has_the_place_of_the_connection_that_was_lost(edge_for, upstrea
     upstream.script["/api/twice"] = at_second
     edge = edge_for(upstream, {
         "workers": 1, "registry": {"max_hosts": 1},
-        "upstream": {"max_connections_per_host": 1, "queue_timeout": "3s"}}, versions=["h2c"])
+        "upstream": {"max_connections_per_host": 1, "queue_timeout": "15s"}}, versions=["h2c"])
+    gate = Gate(upstream)
     with edge.http2() as client:
-        busy = client.start(path="/api/delay?id=1&ms=2000")
-        until(lambda: upstream.requests)
+        busy = client.start(path="/api/gate?id=1")
+        until(lambda: gate.waiting == 1)
         assert client.get("/api/twice?id=2").status == 204
+        gate.open()
         assert client.finish(busy).status == 200
     assert edge.metric("edge_timeouts_total", kind="queue") == 0

@@ -10,7 +10,8 @@ from edge.servers import BlackHole, Nginx, SilentResolver, refused_port
 from edge.waiting import until
 
 FRONTS = ["1.1", "2"]
-QUICK = {"upstream": {"dial_timeout": "500ms", "response_timeout": "500ms", "idle_timeout": "1s"}}
+# Short enough to wait for, long enough for an answer on a machine with much else to do.
+QUICK = {"upstream": {"dial_timeout": "2s", "response_timeout": "2s", "idle_timeout": "2s"}}
 
 
 def fails(edge, path, status, version="2", **options):
@@ -39,7 +40,7 @@ def test_a_black_hole_is_504_after_the_dial_timeout(edge_for, keep, version):
     edge = edge_for(hole, QUICK)
     began = time.monotonic()
     assert fails(edge, "/api/hello?id=1", 504, version)["error"] == "connection_timeout"
-    assert 0.4 < time.monotonic() - began < 5
+    assert 1.9 < time.monotonic() - began < 15
 
 
 @pytest.mark.parametrize("version", FRONTS)
@@ -50,7 +51,7 @@ def test_no_answer_is_504_after_the_response_timeout(edge_for, upstream, version
     assert line["error"] == "http_response_timeout"
     assert edge.curl("/api/hello?id=1", version=version).status == 200
     if versions == ["1.1"]:
-        until(lambda: upstream.connections[0].closed, 5, "the hanging connection is not reused")
+        until(lambda: upstream.connections[0].closed, what="the hanging connection is not reused")
 
 
 @pytest.mark.parametrize("version", FRONTS)
@@ -156,7 +157,7 @@ def test_an_idle_connection_closed_by_the_upstream_is_not_used(edge_for, upstrea
     for turn in range(5):
         assert edge.curl("/api/hello?id=1").status == 200
         upstream.close_connections()
-        until(lambda: not upstream.open_connections, 5)
+        until(lambda: not upstream.open_connections)
     assert len(upstream.connections) == 5
 
 
@@ -204,11 +205,11 @@ def test_one_hanging_id_costs_the_others_nothing(edge_for, upstream):
         began = time.monotonic()
         for number in range(2, 13):
             assert client.get(f"/api/hello?id={number}").status == 200
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 15
         for stream in hanging:
             client.reset(stream)
-    until(lambda: not [c for c in upstream.open_connections if c.local[0] == "127.0.0.2"], 5,
-          "the upstream sides of reset streams are gone")
+    until(lambda: not [c for c in upstream.open_connections if c.local[0] == "127.0.0.2"],
+          what="the upstream sides of reset streams are gone")
 
 
 def test_a_vanished_upstream_that_returns_is_served_again(edge_for, upstream_with):
@@ -218,4 +219,4 @@ def test_a_vanished_upstream_that_returns_is_served_again(edge_for, upstream_wit
     first.close()
     assert edge.curl("/api/hello?id=1").status == 502
     upstream_with(["127.0.0.2"], port=first.port)
-    until(lambda: edge.curl("/api/hello?id=1").status == 200, 15, "it answers again")
+    until(lambda: edge.curl("/api/hello?id=1").status == 200, what="it answers again")

@@ -17,7 +17,7 @@ def talk(edge, path, conversation, plain=False, **options):
         context = None if plain else edge.authority.client_context(["http/1.1"])
         async with websockets.connect(
                 f"{scheme}://localhost:{port}{path}", ssl=context, host=host, proxy=None,
-                max_size=None, **options) as socket:
+                max_size=None, open_timeout=50, **options) as socket:
             return await conversation(socket)
     return asyncio.run(asyncio.wait_for(run(), 60))
 
@@ -34,7 +34,7 @@ def test_messages_pass_both_ways(edge_for, upstream):
     assert upstream.requests[-1].get("upgrade") == "websocket"
     line = edge.access_log(1)[0]
     assert line["status"] == 101 and line["id"] == "1" and line["received"] > 300_000
-    until(lambda: not upstream.open_connections, 5, "a tunnel is not kept for reuse")
+    until(lambda: not upstream.open_connections, what="a tunnel is not kept for reuse")
 
 
 def test_messages_pass_over_a_plain_listener(edge_for, upstream):
@@ -114,7 +114,7 @@ def test_the_clients_end_ends_the_tunnel(edge_for, upstream):
         talk(edge, "/api/websocket?id=1", conversation)
     except websockets.ConnectionClosed:
         pass
-    until(lambda: not upstream.open_connections, 5)
+    until(lambda: not upstream.open_connections)
 
 
 def test_bytes_sent_with_the_upgrade_arrive(edge_for, upstream):
@@ -125,7 +125,7 @@ def test_bytes_sent_with_the_upgrade_arrive(edge_for, upstream):
                     "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n")
         assert client.read().status == 101
         client.send(b"\x81\x83\x00\x00\x00\x00abc")
-        until(lambda: len(client.buffer) >= 5 or not client.more(), 10)
+        until(lambda: len(client.buffer) >= 5 or not client.more())
         assert bytes(client.buffer) == b"\x81\x03abc"
 
 
@@ -136,7 +136,7 @@ def test_many_tunnels_at_once(edge_for, upstream):
         host, port = edge.address()
         async with websockets.connect(
                 f"wss://localhost:{port}/api/websocket?id={number % 12 + 1}", ssl=context,
-                host=host, proxy=None) as socket:
+                host=host, proxy=None, open_timeout=50) as socket:
             for turn in range(5):
                 await socket.send(f"{number}-{turn}")
                 assert await socket.recv() == f"{number}-{turn}"
@@ -145,4 +145,4 @@ def test_many_tunnels_at_once(edge_for, upstream):
         context = edge.authority.client_context(["http/1.1"])
         await asyncio.gather(*(one(context, number) for number in range(60)))
     asyncio.run(asyncio.wait_for(all_of_them(), 60))
-    until(lambda: not upstream.open_connections, 5)
+    until(lambda: not upstream.open_connections)
