@@ -80,12 +80,12 @@ def test_the_registry(edge, upstream):
 def test_in_flight_is_seen(edge, upstream):
     with edge.http2() as client:
         streams = [client.start(path="/api/delay?id=1&ms=800") for _ in range(3)]
-        until(lambda: len(upstream.requests) == 3, 5)
+        until(lambda: len(upstream.requests) == 3)
         assert edge.host("id-1.apps.test")["in_flight"] == 3
         assert edge.ledger()["exchange"]["live"] == 3
         for stream in streams:
             client.finish(stream)
-    until(lambda: edge.host("id-1.apps.test")["in_flight"] == 0, 5)
+    until(lambda: edge.host("id-1.apps.test")["in_flight"] == 0)
 
 
 def test_the_ledger_agrees_with_a_walk_and_the_kernel(edge):
@@ -101,12 +101,12 @@ def test_the_ledger_agrees_with_a_walk_and_the_kernel(edge):
                 assert entry["opened"] - entry["closed"] == entry["live"], entry
             return registry["drift"] is False and all(
                 e["live"] == e["walk"] for e in ledger.values()) and ledger
-        ledger = until(agrees, 5, "the ledger agrees with the walk")
+        ledger = until(agrees, what="the ledger agrees with the walk")
         assert ledger["front_socket"]["live"] == ledger["front_tls"]["live"] == 1
         assert ledger["front_http2"]["live"] == 1
         assert ledger["upstream_socket"]["live"] == 12
         assert ledger["host_client"]["live"] == 12
-    until(lambda: edge.ledger()["front_socket"]["live"] == 0, 5)
+    until(lambda: edge.ledger()["front_socket"]["live"] == 0)
     assert abs(edge.registry()["descriptors"]["open"] - len(edge.descriptors())) <= 3
 
 

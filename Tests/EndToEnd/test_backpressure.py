@@ -46,7 +46,7 @@ def test_an_http2_stream_that_stops_reading_holds_up_itself_only(edge):
         client.flush()
         stalled = [client.start(path=f"/api/large?id=1&size={HUGE}") for _ in range(4)]
         client.stalled.update(stalled)
-        client.until(lambda: all(len(client.streams[s].body) == 65_535 for s in stalled), 10)
+        client.until(lambda: all(len(client.streams[s].body) == 65_535 for s in stalled))
         steady(lambda: edge.rss() // 65_536)
         assert edge.rss() - before < SLACK
         for number in (1, 2, 3):
@@ -119,6 +119,6 @@ def test_a_client_that_never_reads_is_let_go(edge_for, upstream):
     edge = edge_for(upstream, {"workers": 1, "timeouts": {"write": "1s"}})
     with edge.http1(receive_buffer=16_384) as client:
         client.request("GET", f"/api/large?id=1&size={HUGE}")
-        until(lambda: upstream.requests and not upstream.open_connections, 15,
-              "the write timeout ends the exchange")
+        until(lambda: upstream.requests and not upstream.open_connections,
+              what="the write timeout ends the exchange")
         assert edge.curl("/api/hello?id=1").status == 200

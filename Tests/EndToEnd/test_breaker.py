@@ -77,7 +77,7 @@ def test_one_probe_in_the_process_while_it_is_half_open(edge_for, upstream):
     edge = edge_for(upstream, health(**BRIEF))
     clients = [edge.http2() for _ in range(8)]
     fail(edge)
-    until(lambda: edge.host(HOST)["open_for_ms"] == 0, 5, "its time has passed")
+    until(lambda: edge.host(HOST)["open_for_ms"] == 0, what="its time has passed")
     held = []
 
     async def hold(request, reply):
@@ -88,7 +88,7 @@ def test_one_probe_in_the_process_while_it_is_half_open(edge_for, upstream):
     upstream.script["/api/hold"] = hold
     streams = [(client, client.start(path="/api/hold?id=1")) for client in clients
                for _ in range(10)]
-    until(lambda: held, 5, "the probe is there")
+    until(lambda: held, what="the probe is there")
     assert edge.host(HOST)["health"] == "half_open"
 
     def finished():
@@ -98,11 +98,11 @@ def test_one_probe_in_the_process_while_it_is_half_open(edge_for, upstream):
             except TimeoutError:
                 pass
         return [c.streams[s] for c, s in streams if c.streams[s].complete]
-    until(lambda: len(finished()) == 79, 10, "all but the probe are answered")
+    until(lambda: len(finished()) == 79, what="all but the probe are answered")
     assert all(is_refused(response) for response in finished())
     assert len(held) == 1
     held[0][0].call_soon_threadsafe(held[0][1].set)
-    until(lambda: len(finished()) == 80, 10)
+    until(lambda: len(finished()) == 80)
     assert sum(response.status == 200 for response in finished()) == 1
     assert edge.host(HOST)["health"] == "closed"
     for client in clients:
@@ -114,7 +114,7 @@ def test_each_probe_that_fails_doubles_the_time(edge_for, upstream):
     edge = edge_for(upstream, health(open="100ms", max_open="60s"))
     fail(edge)
     for turn in range(1, 6):
-        until(lambda: edge.host(HOST)["open_for_ms"] == 0, 10, every=0.005)
+        until(lambda: edge.host(HOST)["open_for_ms"] == 0, every=0.005)
         response = edge.curl("/api/hello?id=1&status=503")
         assert not is_refused(response), "a probe"
         left = edge.host(HOST)["open_for_ms"]
@@ -125,7 +125,7 @@ def test_each_probe_that_fails_doubles_the_time(edge_for, upstream):
     assert is_refused(refused) and int(refused.get("retry-after")) in range(1, 5)
     assert int(refused.get("retry-after")) <= math.ceil(left / 1000)
     assert edge.metric("edge_breakers_opened_total") == 6
-    until(lambda: edge.curl("/api/hello?id=1").status == 200, 10)
+    until(lambda: edge.curl("/api/hello?id=1").status == 200)
     fail(edge)
     assert edge.host(HOST)["open_for_ms"] <= 125, "recovery begins anew"
 
@@ -133,12 +133,12 @@ def test_each_probe_that_fails_doubles_the_time(edge_for, upstream):
 def test_a_probe_whose_client_leaves_hands_over(edge_for, upstream):
     edge = edge_for(upstream, health(**BRIEF))
     fail(edge)
-    until(lambda: edge.host(HOST)["open_for_ms"] == 0, 5)
+    until(lambda: edge.host(HOST)["open_for_ms"] == 0)
     with edge.http2() as client:
         stream = client.start(path="/api/never?id=1")
-        until(lambda: edge.host(HOST)["health"] == "half_open", 5)
+        until(lambda: edge.host(HOST)["health"] == "half_open")
         client.reset(stream)
-        until(lambda: edge.host(HOST)["health"] == "open", 5)
+        until(lambda: edge.host(HOST)["health"] == "open")
     assert edge.curl("/api/hello?id=1").status == 200
     assert edge.host(HOST)["health"] == "closed"
 
@@ -151,16 +151,16 @@ def test_what_is_not_the_hosts_fault_opens_nothing(edge_for, upstream):
         # Clients that leave.
         for _ in range(5):
             stream = client.start(path="/api/never?id=1")
-            until(lambda: (edge.host(HOST) or {}).get("in_flight") == 1, 5)
+            until(lambda: (edge.host(HOST) or {}).get("in_flight") == 1)
             client.reset(stream)
-            until(lambda: edge.host(HOST)["in_flight"] == 0, 5)
+            until(lambda: edge.host(HOST)["in_flight"] == 0)
         # Our own limits.
         stream = client.start(path="/api/never?id=1")
-        until(lambda: edge.host(HOST)["in_flight"] == 1, 5)
+        until(lambda: edge.host(HOST)["in_flight"] == 1)
         for _ in range(5):
             assert edge.curl("/api/hello?id=1").status == 503
         client.reset(stream)
-        until(lambda: edge.host(HOST)["in_flight"] == 0, 5)
+        until(lambda: edge.host(HOST)["in_flight"] == 0)
     # An answer that was begun and broke off.
     assert edge.curl("/api/truncate?id=1", check=False).status == 200
     assert edge.curl("/api/hello?id=1").status == 200
@@ -223,7 +223,7 @@ def test_a_host_that_refuses_connections_is_left_alone_until_it_returns(
     assert edge.host(HOST)["dials"] == 5 + probes, "nothing else is dialled"
     held.close()
     upstream_with(["127.0.0.2"], port=port)
-    until(lambda: edge.curl("/api/hello?id=1").status == 200, 15, "a probe found it")
+    until(lambda: edge.curl("/api/hello?id=1").status == 200, what="a probe found it")
     assert edge.host(HOST)["health"] == "closed"
 
 

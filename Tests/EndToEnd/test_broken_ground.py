@@ -81,7 +81,7 @@ def test_a_killed_upstream_cuts_its_answers_visibly(edge_for, keep, tmp_path, fr
     assert 0 < len(response.body) < beyond_sockets()
     line = edge.access_log(1, where=lambda line: "endless" in line["target"])[0]
     assert line["error"] == "http_response_incomplete"
-    until(lambda: is_clean(edge)["upstream_socket"] == 0, 5, "its connections are gone")
+    until(lambda: is_clean(edge)["upstream_socket"] == 0, what="its connections are gone")
     fails(edge, front, "/api/hello?id=1", 502, "connection_refused")
     assert server._start(), server.log()
     assert ask(edge, front, "/api/hello?id=1").status == 200
@@ -104,7 +104,7 @@ def test_a_stopped_upstream_is_504_and_serves_again(edge_for, keep, tmp_path, fr
         is_clean(edge)
     finally:
         server.process.send_signal(signal.SIGCONT)
-    until(lambda: ask(edge, front, "/api/hello?id=1").status == 200, 10, "it serves again")
+    until(lambda: ask(edge, front, "/api/hello?id=1").status == 200, what="it serves again")
     is_clean(edge)
 
 
@@ -126,7 +126,7 @@ def test_an_upstream_stopped_within_its_answer_is_cut(edge_for, keep, tmp_path, 
                 client.read()
         else:
             assert not client.finish(stream).complete
-        until(lambda: is_clean(edge)["upstream_socket"] == 0, 5)
+        until(lambda: is_clean(edge)["upstream_socket"] == 0)
     finally:
         server.process.send_signal(signal.SIGCONT)
 
@@ -145,7 +145,7 @@ def test_a_stopped_upstream_does_not_take_a_long_body(edge_for, keep, tmp_path, 
                 sender.start()
                 response = client.read()
         assert response.status == 504, response
-        until(lambda: is_clean(edge)["upstream_socket"] == 0, 5)
+        until(lambda: is_clean(edge)["upstream_socket"] == 0)
     finally:
         server.process.send_signal(signal.SIGCONT)
 
@@ -256,7 +256,7 @@ def test_a_reset_of_a_resting_connection_costs_nothing(edge_for, keep):
     edge = edge_for(server, QUICK, name="id-{id}.wild.test")
     for turn in range(1, 6):
         assert ask(edge, "h1", "/api/x?id=1").body == b"ok"
-        until(lambda: is_clean(edge)["upstream_socket"] == 0, 5, "the reset is noticed")
+        until(lambda: is_clean(edge)["upstream_socket"] == 0, what="the reset is noticed")
         assert server.accepted == turn
 
 
@@ -318,7 +318,7 @@ def full(edges, configuration, upstream, keep):
     takers = []
     for _ in range(LIMIT + 20):
         takers.append(keep(socket.create_connection(edge.address(), 5)))
-    until(lambda: len(edge.descriptors()) >= LIMIT - 1, 10, "all descriptors are taken")
+    until(lambda: len(edge.descriptors()) >= LIMIT - 1, what="all descriptors are taken")
     return edge, kept, takers
 
 
@@ -337,7 +337,7 @@ def test_a_client_waits_for_a_descriptor_and_is_answered(full):
         sock.close()
     thread.join(20)
     assert outcome == [200]
-    until(lambda: len(edge.descriptors()) < LIMIT // 2, 10, "descriptors are given back")
+    until(lambda: len(edge.descriptors()) < LIMIT // 2, what="descriptors are given back")
     is_clean(edge)
 
 
@@ -351,20 +351,20 @@ def test_without_a_descriptor_new_hosts_are_an_error_of_the_proxy(full):
     for sock in takers:
         sock.close()
     for number in range(2, 8):
-        until(lambda: kept.get(f"/api/hello?id={number}").status == 200, 10, "it is dialled")
+        until(lambda: kept.get(f"/api/hello?id={number}").status == 200, what="it is dialled")
     is_clean(edge)
 
 
 def test_without_a_descriptor_a_reload_changes_nothing(full):
     edge, kept, takers = full
     edge.send(signal.SIGHUP)
-    until(lambda: "reload refused" in edge.control_log(), 10, "a refusal")
+    until(lambda: "reload refused" in edge.control_log(), what="a refusal")
     assert kept.get("/api/hello?id=1").status == 200
     for sock in takers:
         sock.close()
-    until(lambda: len(edge.descriptors()) < LIMIT // 2, 10, "descriptors are given back")
+    until(lambda: len(edge.descriptors()) < LIMIT // 2, what="descriptors are given back")
     before = len(edge.descriptors())
     edge.reload()
-    until(lambda: len(edge.descriptors()) <= before, 5, "nothing of the refused one is left")
+    until(lambda: len(edge.descriptors()) <= before, what="nothing of the refused one is left")
     assert len(edge.access_log(2)) >= 2, "the log goes on"
     is_clean(edge)

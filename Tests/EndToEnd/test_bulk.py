@@ -271,7 +271,7 @@ def test_an_upload_to_a_service_that_reads_late_is_whole(
             found.append(client.read())
     sender = threading.Thread(target=send)
     sender.start()
-    until(lambda: upstream.requests, 10, "the request has arrived")
+    until(lambda: upstream.requests, what="the request has arrived")
     steady(lambda: len(sent))
     assert not found
     upstream._loop.call_soon_threadsafe(release.set)

@@ -114,7 +114,7 @@ def test_a_host_that_changes_its_protocol_is_learned_anew(
     assert ask() in names.values()
     upstream.close_connections()
     assert ask() == names[after]
-    until(lambda: names[before] not in {c.protocol for c in upstream.open_connections}, 5)
+    until(lambda: names[before] not in {c.protocol for c in upstream.open_connections})
 
 
 def test_a_host_that_cannot_be_dialled_is_unknown_again(edge_for, secure):

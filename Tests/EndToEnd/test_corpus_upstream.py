@@ -93,7 +93,7 @@ def check_next(edge, recorder, case, before, prefix=b"/api"):
     unasked = getattr(case.outcome, "unasked", b"")
     if unasked:
         served.socket.sendall(unasked)
-        until(lambda: served.closed, 10, "a connection that speaks unasked is closed")
+        until(lambda: served.closed, what="a connection that speaks unasked is closed")
     check_alive(edge, prefix + b"/good?id=1")
     reuse = getattr(case.outcome, "reuse", False)
     if served.protocol == "h1":
@@ -148,9 +148,9 @@ def test_an_answer_behind_an_answer_is_not_for_who_waits(module_edges, configura
         waits.clear()
         with client(edge) as first, client(edge) as second:
             first.send(request(b"/api/x?id=1"))
-            until(lambda: edge.host("id-1.apps.test")["in_flight"] == 1, 10, "it is under way")
+            until(lambda: edge.host("id-1.apps.test")["in_flight"] == 1, what="it is under way")
             second.send(request(b"/api/waits?id=1"))
-            until(lambda: edge.host("id-1.apps.test")["waiting"] == 1, 10, "the second waits")
+            until(lambda: edge.host("id-1.apps.test")["waiting"] == 1, what="the second waits")
             waits.set()
             assert len(first.read().body) == 65_494
             assert second.read().body == b"/api/waits?id=1"

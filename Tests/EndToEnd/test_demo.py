@@ -92,11 +92,11 @@ def test_development_certificates_and_the_live_view(certificates, tmp_path):
             stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.DEVNULL)
     try:
         command = until(lambda: re.search(r"curl --cacert .*--http2 '.*/h2/.*'",
-                                          output.read_text()), 10, "the guide")[0]
+                                          output.read_text()), what="the guide")[0]
         answer = subprocess.run(command, shell=True, cwd=tmp_path, capture_output=True, timeout=10)
         assert answer.stdout.startswith(b"hello from id-42.demo"), answer
         until(lambda: re.search(r"^id-42\.demo h2c: connections 1, dials 1, requests 1, reused 0$",
-                                output.read_text(), re.M), 10, "the host's line")
+                                output.read_text(), re.M), what="the host's line")
         process.terminate()
         assert process.wait(20) == 0
     finally:

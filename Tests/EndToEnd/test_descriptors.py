@@ -33,17 +33,17 @@ def test_accepting_pauses_without_spinning_and_recovers(edge):
     assert kept.get("/api/hello?id=1").status == 200
     socks = fill(edge)
     try:
-        until(lambda: len(edge.descriptors()) >= LIMIT - 24, 10, "the descriptors are used up")
+        until(lambda: len(edge.descriptors()) >= LIMIT - 24, what="the descriptors are used up")
         before, began = edge.cpu(), time.monotonic()
-        until(lambda: time.monotonic() - began > 2, 5, every=0.1)
+        until(lambda: time.monotonic() - began > 2, every=0.1)
         assert edge.cpu() - before < 0.5, "spinning on accept"
         assert kept.get("/api/hello?id=1").status == 200, "who is in is still served"
     finally:
         for sock in socks:
             sock.close()
-    until(lambda: edge.curl("/api/hello?id=1", check=False).status == 200, 15, "serving again")
+    until(lambda: edge.curl("/api/hello?id=1", check=False).status == 200, what="serving again")
     kept.close()
-    until(lambda: len(edge.descriptors()) < LIMIT // 2, 15, "descriptors are given back")
+    until(lambda: len(edge.descriptors()) < LIMIT // 2, what="descriptors are given back")
     assert edge.registry()["drift"] is False
 
 
@@ -52,10 +52,10 @@ def test_a_dial_without_a_descriptor_is_a_clean_failure(edge, upstream):
         assert kept.get("/api/hello?id=1").status == 200
         socks = fill(edge)
         try:
-            until(lambda: len(edge.descriptors()) >= LIMIT - 24, 10)
+            until(lambda: len(edge.descriptors()) >= LIMIT - 24)
             statuses = {kept.get(f"/api/hello?id={n}").status for n in range(2, 13)}
             assert statuses <= {200, 502, 503}
         finally:
             for sock in socks:
                 sock.close()
-        until(lambda: kept.get("/api/hello?id=12").status == 200, 15)
+        until(lambda: kept.get("/api/hello?id=12").status == 200)

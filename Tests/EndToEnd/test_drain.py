@@ -27,13 +27,13 @@ def test_exchanges_under_way_are_finished(edge_for, upstream):
     with edge.http1() as one, edge.http2() as two:
         one.request("GET", "/api/delay?id=1&ms=1000")
         stream = two.start(path="/api/drip?id=2&count=50&ms=20")
-        until(lambda: len(upstream.requests) == 2, 5)
+        until(lambda: len(upstream.requests) == 2)
         edge.send(signal.SIGTERM)
         response = one.read()
         assert response.body == b"late" and "close" in response.get("connection", "")
         assert one.at_end()
         assert two.finish(stream).body == b"." * 50
-        two.until(lambda: two.goaway is not None or two.ended, 5, "GOAWAY")
+        two.until(lambda: two.goaway is not None or two.ended, what="GOAWAY")
         assert two.goaway[0] == 0
     assert edge.wait(10) == 0
 
@@ -44,7 +44,7 @@ def test_idle_http2_connections_get_goaway(edge_for, upstream):
         client.get("/api/hello?id=1")
         other.get("/api/hello?id=1")
         edge.send(signal.SIGTERM)
-        client.until(lambda: client.goaway is not None, 5, "GOAWAY")
+        client.until(lambda: client.goaway is not None, what="GOAWAY")
         assert other.at_end()
     assert edge.wait(10) == 0
 
@@ -53,7 +53,7 @@ def test_requests_that_cross_the_goaway_are_answered_or_refused(edge_for, upstre
     edge = edge_for(upstream)
     with edge.http2() as client:
         first = client.start(path="/api/delay?id=1&ms=800")
-        until(lambda: upstream.requests, 5)
+        until(lambda: upstream.requests)
         edge.send(signal.SIGTERM)
         later = client.start(path="/api/hello?id=1")
         assert client.finish(first).body == b"late"
@@ -68,7 +68,7 @@ def test_a_request_body_under_way_is_finished(edge_for, upstream):
     with edge.http1() as client:
         client.send("POST /api/digest?id=1 HTTP/1.1\r\nHost: localhost\r\n"
                     "Content-Length: 6\r\n\r\nabc")
-        until(lambda: upstream.requests, 5)
+        until(lambda: upstream.requests)
         edge.send(signal.SIGTERM)
         client.send("def")
         assert client.read().status == 200
@@ -79,7 +79,7 @@ def test_new_connections_are_refused_while_draining(edge_for, upstream):
     edge = edge_for(upstream)
     with edge.http2() as client:
         stream = client.start(path="/api/delay?id=1&ms=1500")
-        until(lambda: upstream.requests, 5)
+        until(lambda: upstream.requests)
         edge.send(signal.SIGTERM)
 
         def refused():
@@ -88,7 +88,7 @@ def test_new_connections_are_refused_while_draining(edge_for, upstream):
                 return False
             except OSError:
                 return True
-        until(refused, 5, "the listener is closed")
+        until(refused, what="the listener is closed")
         assert client.finish(stream).body == b"late"
     assert edge.wait(10) == 0
 
@@ -97,9 +97,9 @@ def test_readyz_says_draining(edge_for, upstream):
     edge = edge_for(upstream)
     with edge.http2() as client:
         stream = client.start(path="/api/delay?id=1&ms=1500")
-        until(lambda: upstream.requests, 5)
+        until(lambda: upstream.requests)
         edge.send(signal.SIGTERM)
-        until(lambda: edge.ask("/readyz") == (503, "draining\n"), 5)
+        until(lambda: edge.ask("/readyz") == (503, "draining\n"))
         assert edge.ask("/healthz") == (200, "ok\n")
         client.finish(stream)
     assert edge.wait(10) == 0
@@ -111,7 +111,7 @@ def test_the_grace_period_ends_what_does_not_end_itself(edge_for, upstream):
     with edge.http2() as two, edge.http1() as one:
         one.request("GET", "/api/never?id=1")
         stream = two.start(path="/api/never?id=2")
-        until(lambda: len(upstream.requests) == 2, 5)
+        until(lambda: len(upstream.requests) == 2)
         began = time.monotonic()
         edge.send(signal.SIGTERM)
         assert edge.wait(10) == 2
@@ -148,11 +148,11 @@ def test_what_is_cut_is_reported_by_kind(edge_for, upstream, upstream_with):
         for path in ("/api/never?id=2", "/h2c/never?id=1"):
             two.start(path=path)
         one.request("GET", "/api/never?id=3")
-        until(lambda: len(upstream.requests) == 3 and len(other.requests) == 1, 5)
+        until(lambda: len(upstream.requests) == 3 and len(other.requests) == 1)
         # One more than its host may be asked at a time; on the connection, hence the worker, of
         # the one that keeps it from its turn.
         two.start(path="/api/never?id=2")
-        until(lambda: edge.ledger()["waiter"]["live"] == 1, 5)
+        until(lambda: edge.ledger()["waiter"]["live"] == 1)
         edge.send(signal.SIGTERM)
         assert edge.wait(10) == 2
     assert left_open(edge) == {
@@ -165,7 +165,7 @@ def test_a_second_signal_does_no_harm(edge_for, upstream):
     edge = edge_for(upstream)
     with edge.http2() as client:
         stream = client.start(path="/api/delay?id=1&ms=500")
-        until(lambda: upstream.requests, 5)
+        until(lambda: upstream.requests)
         edge.send(signal.SIGTERM)
         edge.send(signal.SIGHUP)
         assert client.finish(stream).body == b"late"

@@ -99,7 +99,7 @@ def test_hundreds_of_clients_leave_one_after_the_other(edge_for, upstream, keep)
     until(lambda: gate.waiting == 20, 30)
     with ThreadPoolExecutor(20) as pool:
         busy = [pool.submit(asks_until_told, edge) for _ in range(20)]
-        until(lambda: edge.ledger()["front_socket"]["live"] == 631, 10)
+        until(lambda: edge.ledger()["front_socket"]["live"] == 631)
         before = len(upstream.connections), len(upstream.requests)
         began = time.monotonic()
         edge.send(signal.SIGTERM)
@@ -150,7 +150,7 @@ def test_handshakes_and_heads_under_way_are_finished(edge_for, upstream, keep):
     half = keep(edge.http1())
     half.send("GET /api/hello?id=1 HTTP/1.1\r\nHost: local")
     raw = [keep(edge.tcp()) for _ in range(4)]
-    until(lambda: edge.ledger()["front_socket"]["live"] == 5, 5)
+    until(lambda: edge.ledger()["front_socket"]["live"] == 5)
     edge.send(signal.SIGTERM)
     statuses = []
 
@@ -178,12 +178,12 @@ def test_a_flood_of_signals_ends_in_one_clean_drain(edge_for, upstream, keep):
     gate = Gate(upstream)
     client = keep(edge.http2())
     stream = client.start(path="/api/gate?id=1")
-    until(lambda: gate.waiting == 1, 10)
+    until(lambda: gate.waiting == 1)
     for _ in range(20):
         edge.send(signal.SIGHUP)
     for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         edge.send(number)
-    until(lambda: edge.ask("/readyz")[0] == 503, 10)
+    until(lambda: edge.ask("/readyz")[0] == 503)
     for number in (signal.SIGHUP, signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
         edge.send(number)
     gate.open()

@@ -124,7 +124,7 @@ def test_resolve_then_dial_then_reuse(two, resolver):
     def quiet():
         found = two.explain("/api/x?id=3")
         return outcomes(found) == {"reuse connection", TAKE_OVER} and found
-    found = until(quiet, 5, "nobody has asked for the host for 20 ms")
+    found = until(quiet, what="nobody has asked for the host for 20 ms")
     assert found["state"]["in_registry"] is True
     assert found["state"]["name"]["state"] == "fresh"
     used = next(w["worker"] for w in found["state"]["workers"]
@@ -135,7 +135,7 @@ def test_resolve_then_dial_then_reuse(two, resolver):
     # Clients come to either worker: one of them has to take the connection over.
     def taken():
         assert two.curl("/api/hello?id=3").status == 200
-        until(quiet, 5, "quiet again")
+        until(quiet, what="quiet again")
         return two.metric("edge_upstream_handovers_total") > 0
     until(taken, 20, "the other worker was asked")
     host = two.host("id-3.apps.test")
@@ -146,7 +146,7 @@ def test_a_dial_where_the_other_worker_has_nothing_at_rest(edge_for, upstream):
     edge = edge_for(upstream, {"workers": 2})
     with edge.http2() as client:
         stream = client.start(path="/api/delay?id=3&ms=1500")
-        until(lambda: len(upstream.requests) == 1, 5)
+        until(lambda: len(upstream.requests) == 1)
         assert only(edge.explain("/api/x?id=3")) == "dial"
         assert client.get("/api/hello?id=3").status == 200
         assert edge.host("id-3.apps.test")["dials"] == 2
@@ -185,7 +185,7 @@ def test_a_shared_connection(edge_for, upstream):
     edge = edge_for(upstream, {"workers": 2}, versions=["h2c"])
     with edge.http2() as client:
         stream = client.start(path="/api/delay?id=1&ms=1500")
-        until(lambda: len(upstream.requests) == 1, 5)
+        until(lambda: len(upstream.requests) == 1)
         assert sorted(outcomes(edge.explain("/api/x?id=1"))) == ["dial", "share HTTP/2 connection"]
         assert client.get("/api/hello?id=1").status == 200
         assert len(upstream.connections) == 1
@@ -218,14 +218,14 @@ def test_a_place_in_the_queue_and_none(edge_for, upstream):
         "max_in_flight_per_host": 1, "max_queue_per_host": 2}})
     with edge.http2() as client:
         streams = [client.start(path="/api/delay?id=1&ms=2500")]
-        until(lambda: len(upstream.requests) == 1, 5)
+        until(lambda: len(upstream.requests) == 1)
         found = edge.explain("/api/x?id=1")
         assert only(found) == "wait in queue (1 of 2): the host has its most in flight"
         assert found["forwarded"] is True
         assert found["state"]["in_flight"] == {"used": 1, "limit": 1}
         for place in (2, 3):
             streams.append(client.start(path="/api/hello?id=1"))
-            until(lambda: edge.host("id-1.apps.test")["waiting"] == place - 1, 5)
+            until(lambda: edge.host("id-1.apps.test")["waiting"] == place - 1)
             found = edge.explain("/api/x?id=1")
             assert only(found).startswith("wait in queue (2 of 2)" if place == 2 else "503 ")
         assert found["forwarded"] is False
@@ -238,14 +238,14 @@ def test_the_most_connections_of_a_host_and_of_all(edge_for, upstream):
                                "registry": {"max_connections": 2}})
     with edge.http2() as client:
         streams = [client.start(path=f"/api/delay?id={n}&ms=2000") for n in (1, 2)]
-        until(lambda: len(upstream.requests) == 2, 5)
+        until(lambda: len(upstream.requests) == 2)
         assert "the host has its most connections" in only(edge.explain("/api/x?id=1"))
         assert edge.curl("/api/x?id=5000").status == 404
         assert "resolve then dial" == only(edge.explain("/api/x?id=3"))
         third = client.start(path="/api/hello?id=3")
-        until(lambda: edge.host("id-3.apps.test")["waiting"] == 1, 5)
+        until(lambda: edge.host("id-3.apps.test")["waiting"] == 1)
         until(lambda: "the process has its most connections" in only(
-            edge.explain("/api/x?id=3")), 5)
+            edge.explain("/api/x?id=3")))
         assert [client.finish(s).status for s in [*streams, third]] == [200] * 3
 
 
@@ -257,7 +257,7 @@ def test_a_dial_under_way(edge_for, keep):
         "upstream": {"dial_timeout": "3s"}})
     with edge.http2() as client:
         stream = client.start(path="/api/x?id=1")
-        until(lambda: "wait for the dial under way" in outcomes(edge.explain("/api/x?id=1")), 5)
+        until(lambda: "wait for the dial under way" in outcomes(edge.explain("/api/x?id=1")))
         assert client.finish(stream).status == 504
 
 

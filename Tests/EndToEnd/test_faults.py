@@ -179,7 +179,7 @@ def test_clients_wait_while_none_can_be_accepted(ground, code):
     before = ground.edge.metric("edge_accept_pauses_total")
     ground.faults.arm("accept4", 1, code, lasts=True)
     waiting = Waiting(lambda: http1(ground.edge))
-    until(lambda: ground.faults.fired() >= 3, 5, "the listener is tried again")
+    until(lambda: ground.faults.fired() >= 3, what="the listener is tried again")
     assert waiting.is_alive()
     ground.faults.disarm()
     waiting.join(10)
@@ -199,7 +199,7 @@ def test_what_a_client_sent_into_a_tunnel_arrives_before_its_end(
         faults.arm("send", 1, E.EAGAIN, lasts=True)
         client.send(bytes(1000))
     # For as long as the kernel takes nothing, each look of it makes another attempt.
-    until(lambda: faults.fired() >= 5000 or not server.thread.is_alive(), 10, "attempts to send")
+    until(lambda: faults.fired() >= 5000 or not server.thread.is_alive(), what="attempts to send")
     faults.disarm()
     server.thread.join(10)
     assert server.received == 1000
@@ -251,6 +251,6 @@ def test_a_failure_tells_how_the_proxy_died(edges, configuration):
     edge.expected_exit = -signal.SIGKILL
     edge.send(signal.SIGKILL)
     with pytest.raises(AssertionError) as failure:
-        until(lambda: edge.registry() is None, 10, "a failure")
+        until(lambda: edge.registry() is None, what="a failure")
     assert "died of SIGKILL" in str(failure.value)
     assert f"ready pid={edge.pid}" in str(failure.value)

@@ -101,7 +101,7 @@ class Reloading:
         end = len(self.edge.control_log())
         self.edge.send(signal.SIGHUP)
         said = until(lambda: [line for line in self.edge.control_log()[end:].splitlines()
-                              if "reloaded" in line or "reload refused" in line], 10, "a reload")
+                              if "reloaded" in line or "reload refused" in line], what="a reload")
         return "reloaded" in said[-1]
 
     def certificate(self):
@@ -115,8 +115,8 @@ class Reloading:
         assert self.certificate() == self.before
         assert not os.path.exists(self.path())
         # The log's thread changes files in its next turn.
-        until(lambda: "/other.log" not in " ".join(self.edge.descriptors().values()), 5,
-              "the old log alone is open")
+        until(lambda: "/other.log" not in " ".join(self.edge.descriptors().values()),
+              what="the old log alone is open")
         self.ground.check()
 
     def check_listeners(self):
@@ -125,7 +125,7 @@ class Reloading:
                  if "listening on" in line]
         for name in names[-3:]:
             for _ in range(4):
-                until(lambda: self.is_answered(name), 10, f"an answer from {name}")
+                until(lambda: self.is_answered(name), what=f"an answer from {name}")
 
     def is_answered(self, name):
         host, _, port = name.rpartition(":")
@@ -228,7 +228,7 @@ class Started:
                  "--ready-file", str(ready)], cwd=self.folder, stdin=subprocess.DEVNULL,
                 stdout=control, stderr=control, env={**os.environ, **self.faults.environment})
             try:
-                until(lambda: ready.exists() or started.poll() is not None, 15, "ready or refused")
+                until(lambda: ready.exists() or started.poll() is not None, what="ready or refused")
                 if started.poll() is None:
                     started.send_signal(signal.SIGTERM)
                 return started.wait(15), log.read_text()

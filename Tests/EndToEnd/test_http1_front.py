@@ -137,9 +137,9 @@ def test_a_client_that_leaves_frees_the_upstream(front):
     with front.http1(plain=True) as client:
         client.request("GET", "/api/never?id=1")
         until(lambda: front.upstream.requests
-              and front.upstream.requests[-1].target == "/api/never?id=1", 5)
+              and front.upstream.requests[-1].target == "/api/never?id=1")
         connection = front.upstream.requests[-1].connection
-    until(lambda: connection.closed, 5, "the upstream connection of an abandoned request closes")
+    until(lambda: connection.closed, what="the upstream connection of an abandoned request closes")
 
 
 def test_pipelining_without_reading_is_paused_not_piled_up(edge_for, upstream):

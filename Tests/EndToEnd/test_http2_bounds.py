@@ -149,7 +149,7 @@ def test_work_is_bounded(name, edge, record_property):
                 frames += WORK[name](client, stream)
                 client.frames.clear()
             assert client.lives()
-        until(lambda: neighbour.served_since(mark), 10, "the neighbour's answer")
+        until(lambda: neighbour.served_since(mark), what="the neighbour's answer")
         assert neighbour.problem is None, neighbour.problem
     spent = (edge.cpu() - cpu) / frames * 10_000
     record_property("cpu_per_10000_frames", round(spent, 3))
@@ -247,7 +247,7 @@ def test_streams_that_are_opened_and_left(edges, configuration, upstream):
         left = set(streams)
         while left:
             found = client.until(lambda f: f.stream in left and (
-                f.kind == RST_STREAM or f.ends_stream or f.kind == HEADERS), 15)
+                f.kind == RST_STREAM or f.ends_stream or f.kind == HEADERS))
             if found.kind == HEADERS:
                 assert dict(client.fields(found))[":status"] == "408"
             if found.kind == RST_STREAM or found.ends_stream:
@@ -294,7 +294,7 @@ def test_readers_without_a_window_take_bounded_memory(
     assert most < 256 * MEBIBYTE
     # Those who do not read are still connected; others are served.
     with Neighbour(edge) as neighbour:
-        until(lambda: neighbour.answered > 20, 10, "the neighbour's answers")
+        until(lambda: neighbour.answered > 20, what="the neighbour's answers")
         assert neighbour.problem is None, neighbour.problem
     for client in clients:
         client.close()

@@ -229,7 +229,7 @@ def test_a_service_that_floods_fails_alone(name, edges, configuration, upstream,
         assert neighbour.problem is None, neighbour.problem
     assert set(found) == {status}, found
     if is_endless:
-        until(lambda: len(service.outcomes) == service.begun, 10, "the end of each connection")
+        until(lambda: len(service.outcomes) == service.begun, what="the end of each connection")
         assert all(outcome.ended for outcome in service.outcomes), service.outcomes
     frames = max((outcome.frames for outcome in service.outcomes), default=0)
     record_property("frames", frames)

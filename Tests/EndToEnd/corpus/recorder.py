@@ -78,8 +78,8 @@ class Recorder:
 
     def settled(self):
         """No request is left half-arrived on an open connection, and none was malformed."""
-        until(lambda: not [c for c in self.connections if c.unfinished and not c.closed], 10,
-              "requests that will not be completed are cut")
+        until(lambda: not [c for c in self.connections if c.unfinished and not c.closed],
+              what="requests that will not be completed are cut")
         faults, self.faults = self.faults, []
         assert not faults, faults
 

@@ -1,5 +1,6 @@
 """Clients: curl, raw HTTP/1.1, raw HTTP/2 on hyper-h2, h2load."""
 
+import contextlib
 import re
 import socket
 import ssl
@@ -238,6 +239,8 @@ class HTTP2(Closing):
     def flush(self):
         data = self.h2.data_to_send()
         if data:
+            # A short wait for something to read is none for room to write.
+            self.socket.settimeout(20)
             self.socket.sendall(data)
 
     def start(self, method="GET", path="/", fields=(), end=True, authority=None, scheme=None,
@@ -291,7 +294,9 @@ class HTTP2(Closing):
             return False
         for event in self.h2.receive_data(self._without_goaway(data)):
             self._received(event)
-        self.flush()
+        # A peer that has ended the connection needs no windows; the next read tells of its end.
+        with contextlib.suppress(ConnectionError, ssl.SSLError):
+            self.flush()
         return True
 
     def _without_goaway(self, data):
@@ -348,7 +353,7 @@ class HTTP2(Closing):
                 continue
         return response
 
-    def until(self, condition, seconds=10, what="the condition"):
+    def until(self, condition, seconds=20, what="the condition"):
         """Reads until the condition holds."""
         deadline = time.monotonic() + seconds
         while not condition():

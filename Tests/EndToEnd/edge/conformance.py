@@ -144,7 +144,7 @@ class Conversation:
 
     # Seeing.
 
-    def read(self, seconds=10):
+    def read(self, seconds=20):
         """The next frame, with its `fields` and `status` if it is a head; None at the end."""
         found = self.raw.read(seconds)
         if found is None:
@@ -158,7 +158,7 @@ class Conversation:
             self.bodies.setdefault(found.stream, bytearray()).extend(found.payload)
         return found
 
-    def until(self, condition, seconds=10):
+    def until(self, condition, seconds=20):
         """Reads up to the first frame for which the condition holds, which must come."""
         while (found := self.read(seconds)) is not None:
             if condition(found):

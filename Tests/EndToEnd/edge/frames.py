@@ -151,7 +151,7 @@ class RawHTTP2(Closing):
 
     # Reading.
 
-    def read(self, seconds=10):
+    def read(self, seconds=20):
         """The next frame; None at the end of the connection. Raises TimeoutError."""
         deadline = time.monotonic() + seconds
         while (found := self._take()) is None:
@@ -188,7 +188,7 @@ class RawHTTP2(Closing):
         del self.buffer[:end]
         return found
 
-    def until(self, condition, seconds=10):
+    def until(self, condition, seconds=20):
         """Reads up to the first frame for which the condition holds; None at the end."""
         deadline = time.monotonic() + seconds
         while True:
@@ -196,7 +196,7 @@ class RawHTTP2(Closing):
             if found is None or condition(found):
                 return found
 
-    def rest(self, seconds=10):
+    def rest(self, seconds=20):
         """Reads to the end of the connection and returns every frame that came since the start."""
         while self.read(seconds) is not None:
             pass
@@ -206,7 +206,7 @@ class RawHTTP2(Closing):
         """The decoded fields of a HEADERS frame without padding or priority, END_HEADERS set."""
         return self.decoder.decode(found.payload)
 
-    def response(self, stream, seconds=10):
+    def response(self, stream, seconds=20):
         """Status and body of a stream; the code of its reset instead of the body, if it was."""
         status, body = None, b""
         deadline = time.monotonic() + seconds
@@ -226,7 +226,7 @@ class RawHTTP2(Closing):
             if found.ends_stream:
                 return status, body
 
-    def lives(self, seconds=10):
+    def lives(self, seconds=20):
         """Whether a PING is answered."""
         mark = b"\x00lives\x00?"
         self.send(ping(mark))

@@ -36,7 +36,7 @@ class Ground:
         self.edge = start(settings, environment=self.faults.environment)
         self.bystander = self.edge.http1(seconds=PATIENCE)
         self.check_good()
-        self.base = until(self.rest, 5, "a base")
+        self.base = until(self.rest, what="a base")
 
     def rest(self):
         """Descriptors beside connections, once nothing is under way; None before."""

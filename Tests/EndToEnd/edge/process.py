@@ -108,7 +108,7 @@ class Edge:
         finally:
             self.process.send_signal(signal.SIGCONT)
 
-    def reload(self, seconds=10, result="success"):
+    def reload(self, seconds=20, result="success"):
         """Sends SIGHUP and waits until a reload with this result was counted."""
         def count():
             return self.metric("edge_reload_total", result=result)
@@ -150,7 +150,7 @@ class Edge:
         except Exception:
             # A process that crashes closes its connections before its parent can know.
             if not self.leaving:
-                self.assert_alive(within=1)
+                self.assert_alive(within=5)
             raise
 
     def fate(self):
@@ -187,13 +187,13 @@ class Edge:
         """Status and body from the admin listener; tells of the end of a proxy that has died."""
         assert self.admin, "this proxy has no admin listener"
         if self.admin.startswith("unix:"):
-            connection = http.client.HTTPConnection("localhost", timeout=10)
+            connection = http.client.HTTPConnection("localhost", timeout=20)
             connection.sock = socket.socket(socket.AF_UNIX)
-            connection.sock.settimeout(10)
+            connection.sock.settimeout(20)
             connection.sock.connect(self.admin[5:])
         else:
             host, port = self.admin.rsplit(":", 1)
-            connection = http.client.HTTPConnection(host.strip("[]"), int(port), timeout=10)
+            connection = http.client.HTTPConnection(host.strip("[]"), int(port), timeout=20)
         try:
             with self.blamed():
                 connection.request(method, path)
@@ -251,11 +251,14 @@ class Edge:
         return sum(value for (sample, its), value in self.metrics().items()
                    if sample == name and wanted <= its)
 
-    def access_log(self, count=1, seconds=10, where=None):
-        """The parsed lines that `where` admits, once at least `count` of them are there."""
+    def access_log(self, count=1, seconds=20, where=None):
+        """The parsed lines that `where` admits, once at least `count` of them are there.
+
+        In the order in which the requests came: the log gathers from one worker after the other.
+        """
         def lines():
             found = [line for line in self._log_lines() if where is None or where(line)]
-            return found if len(found) >= count else None
+            return sorted(found, key=lambda line: line["time"]) if len(found) >= count else None
         return until(lines, seconds, lambda: f"{count} lines in the access log; its end:\n"
                      f"{self.log_path.read_text()[-2000:] if self.log_path.exists() else 'none'}")
 
@@ -295,7 +298,7 @@ class Edge:
         fields = Path(f"/proc/{self.pid}/stat").read_text().rsplit(")", 1)[1].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
-    def settled(self, seconds=10):
+    def settled(self, seconds=20):
         """Waits until nothing is under way, and returns the registry."""
         def quiet():
             registry = self.registry()

@@ -54,8 +54,8 @@ class Server:
         self.process = subprocess.Popen(
             self.command(), stdin=subprocess.DEVNULL, stdout=self._log, stderr=self._log,
             cwd=self.folder)
-        until(lambda: self.process.poll() is not None or self.answers(), 15,
-              lambda: f"{self.program} answers: {self.log()[-2000:]}")
+        until(lambda: self.process.poll() is not None or self.answers(),
+              what=lambda: f"{self.program} answers: {self.log()[-2000:]}")
         return self.process.poll() is None
 
     def command(self):

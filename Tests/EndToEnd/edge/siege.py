@@ -41,16 +41,16 @@ class Siege:
         assert good and set(good) == {200}, f"good requests meanwhile: {good}"
         assert self.edge.curl("/api/hello?id=1").status == 200
         if failures is not None:
-            until(lambda: self.failures() - before >= failures, 10,
-                  lambda: f"{failures} failures, not {self.failures() - before}")
+            until(lambda: self.failures() - before >= failures,
+                  what=lambda: f"{failures} failures, not {self.failures() - before}")
             assert self.failures() - before == failures
         if floods is not None:
-            until(lambda: self.edge.metric("edge_floods_total") - floods_before >= floods, 10,
-                  lambda: f"{floods} floods: {self.edge.metric('edge_floods_total')}")
+            until(lambda: self.edge.metric("edge_floods_total") - floods_before >= floods,
+                  what=lambda: f"{floods} floods: {self.edge.metric('edge_floods_total')}")
         self._at_rest()
         if self.memory:
-            until(lambda: self._descriptors() <= self.descriptors, 10,
-                  lambda: f"{self.descriptors} descriptors: {self.edge.descriptors()}")
+            until(lambda: self._descriptors() <= self.descriptors,
+                  what=lambda: f"{self.descriptors} descriptors: {self.edge.descriptors()}")
             grown = self.edge.rss() - self.memory
             assert grown < MOST_GROWTH, f"grown by {grown} bytes"
 
@@ -63,7 +63,7 @@ class Siege:
         def nothing():
             ledger = self.edge.ledger()
             return all(ledger[kind]["live"] == 0 for kind in ("front_tls", "front_socket"))
-        until(nothing, 15, lambda: f"no client is left: {self.edge.ledger()}")
+        until(nothing, what=lambda: f"no client is left: {self.edge.ledger()}")
         assert self.edge.registry()["drift"] is False
 
     @contextlib.contextmanager

@@ -7,6 +7,7 @@ import ssl
 import threading
 import time
 
+from .clients import Truncated
 from .waiting import until
 
 # Short enough to wait for, long enough for a machine that is busy with other things.
@@ -70,7 +71,10 @@ def client_hello(context, server_name="localhost"):
 
 
 class GoodClient:
-    """Asks again and again, on one connection, and expects an answer each time."""
+    """Asks again and again, on one connection, and expects an answer each time.
+
+    Only a connection that its own thread let rest for longer than the deadline may have ended.
+    """
 
     def __init__(self, edge, path="/api/hello?id=9", allowed=(200,), pause=0.02):
         self.edge, self.path, self.allowed, self.pause = edge, path, allowed, pause
@@ -93,11 +97,23 @@ class GoodClient:
             assert self.statuses, "the good client was not answered once"
 
     def _run(self):
-        client = None
+        client, begun = None, 0.0
         try:
             while not self._stop.is_set():
-                client = client or self.edge.http1()
-                response = client.get(self.path)
+                is_kept, client = client is not None, client or self.edge.http1()
+                before, begun = begun, time.monotonic()
+                try:
+                    try:
+                        client.request("GET", self.path)
+                    finally:
+                        rested = time.monotonic() - before
+                    response = client.read()
+                except (Truncated, ConnectionError, ssl.SSLError):
+                    if not is_kept or rested < SECONDS:
+                        raise
+                    client.close()
+                    client = None
+                    continue
                 self.statuses[response.status] = self.statuses.get(response.status, 0) + 1
                 if response.status == 503:
                     self.refusals.append(response)
