@@ -4,6 +4,7 @@ import socket
 
 import pytest
 
+from edge.gate import Gate
 from edge.process import run
 from edge.waiting import until
 
@@ -41,8 +42,8 @@ def test_metrics(edge):
     assert edge.metric("edge_registry_hosts") == 3
     assert edge.metric("edge_registry_evictions_total") == 0
     assert abs(edge.metric("process_resident_memory_bytes") - edge.rss()) < 8 << 20
-    assert abs(edge.metric("process_open_fds") - len(edge.descriptors())) <= 3
     until(lambda: edge.metric("edge_front_connections") == 0)
+    assert abs(edge.metric("process_open_fds") - len(edge.descriptors())) <= 3
 
 
 def test_metrics_are_well_formed(edge):
@@ -78,11 +79,13 @@ def test_the_registry(edge, upstream):
 
 
 def test_in_flight_is_seen(edge, upstream):
+    gate = Gate(upstream)
     with edge.http2() as client:
-        streams = [client.start(path="/api/delay?id=1&ms=800") for _ in range(3)]
-        until(lambda: len(upstream.requests) == 3)
+        streams = [client.start(path="/api/gate?id=1") for _ in range(3)]
+        until(lambda: gate.waiting == 3)
         assert edge.host("id-1.apps.test")["in_flight"] == 3
         assert edge.ledger()["exchange"]["live"] == 3
+        gate.open()
         for stream in streams:
             client.finish(stream)
     until(lambda: edge.host("id-1.apps.test")["in_flight"] == 0)

@@ -34,13 +34,14 @@ def test_five_failures_in_a_row_open_it_for_that_host_only(edge_for, upstream):
     edge = edge_for(upstream, health(**LONG))
     fail(edge, 4)
     assert edge.curl("/api/hello?id=1").status == 200, "an answer begins anew"
+    began = time.monotonic()
     fail(edge)
     assert edge.host(HOST)["health"] == "open"
     seen = len(upstream.requests)
     for _ in range(8):
         response = edge.curl("/api/hello?id=1")
         assert is_refused(response)
-        assert 55 <= int(response.get("retry-after")) <= 75
+        assert 59 - (time.monotonic() - began) <= int(response.get("retry-after")) <= 75
     assert len(upstream.requests) == seen, "nothing is sent"
     assert edge.curl("/api/hello?id=2").status == 200
     host = edge.host(HOST)
@@ -65,7 +66,8 @@ def test_which_statuses_are_failures(edge_for, upstream, statuses, opens):
 
 
 def test_half_of_twenty_failing_open_it(edge_for, upstream):
-    edge = edge_for(upstream, health(**LONG))
+    # All twenty have to come within the window, however busy the machine is.
+    edge = edge_for(upstream, health(window="60s", **LONG))
     for turn in range(40):
         if is_refused(edge.curl(f"/api/hello?id=1&status={200 if turn % 3 == 0 else 503}")):
             break
@@ -115,10 +117,13 @@ def test_each_probe_that_fails_doubles_the_time(edge_for, upstream):
     fail(edge)
     for turn in range(1, 6):
         until(lambda: edge.host(HOST)["open_for_ms"] == 0, every=0.005)
+        began = time.monotonic()
         response = edge.curl("/api/hello?id=1&status=503")
         assert not is_refused(response), "a probe"
         left = edge.host(HOST)["open_for_ms"]
-        assert 0 < left <= 100 * 2**turn * 1.25
+        # It was opened after `began`; what has passed since may be all of it.
+        passed = (time.monotonic() - began) * 1000
+        assert 100 * 2**turn - passed - 1 <= left <= 100 * 2**turn * 1.25
     # Of 3.2 s at least; five times the first time would be 625 ms at most.
     assert left > 1000
     refused = edge.curl("/api/hello?id=1")
@@ -146,7 +151,7 @@ def test_a_probe_whose_client_leaves_hands_over(edge_for, upstream):
 def test_what_is_not_the_hosts_fault_opens_nothing(edge_for, upstream):
     edge = edge_for(upstream, merged(health(consecutive_failures=1, **LONG), {
         "upstream": {"max_in_flight_per_host": 1, "max_queue_per_host": 1,
-                     "queue_timeout": "200ms"}}))
+                     "queue_timeout": "2s"}}))
     with edge.http2() as client:
         # Clients that leave.
         for _ in range(5):
@@ -157,8 +162,8 @@ def test_what_is_not_the_hosts_fault_opens_nothing(edge_for, upstream):
         # Our own limits.
         stream = client.start(path="/api/never?id=1")
         until(lambda: edge.host(HOST)["in_flight"] == 1)
-        for _ in range(5):
-            assert edge.curl("/api/hello?id=1").status == 503
+        more = [client.start(path="/api/hello?id=1") for _ in range(5)]
+        assert [client.finish(one).status for one in more] == [503] * 5
         client.reset(stream)
         until(lambda: edge.host(HOST)["in_flight"] == 0)
     # An answer that was begun and broke off.
@@ -187,15 +192,17 @@ def test_a_kept_connection_that_ends_is_no_failure(edge_for, upstream):
 
 def test_a_kept_connection_that_falls_silent_is_a_failure(edge_for, upstream):
     edge = edge_for(upstream, merged(health(consecutive_failures=1, **LONG), {
-        "workers": 1, "upstream": {"ping_after": "200ms", "ping_timeout": "300ms"}}),
+        "workers": 1, "upstream": {"ping_after": "1s", "ping_timeout": "2s"}}),
         versions=["h2c"])
 
-    async def silent(request, reply):
+    async def last(request, reply):
+        await reply.head(200, length=0)
+        await reply.finish()
+        # Not only from the next request on: a PING before it would be answered with its arrival.
         reply.session.flush = lambda: None
-        await asyncio.sleep(600)
-    upstream.script["/api/silent"] = silent
-    assert edge.curl("/api/hello?id=1").status == 200
-    assert edge.curl("/api/silent?id=1", body=b"paid").status == 504
+    upstream.script["/api/last"] = last
+    assert edge.curl("/api/last?id=1").status == 200
+    assert edge.curl("/api/hello?id=1", body=b"paid").status == 504
     assert edge.access_log(2)[-1]["reused"] is True
     assert is_refused(edge.curl("/api/hello?id=1"))
 
@@ -206,8 +213,9 @@ FAULTS = {"reset-head": 502, "close-head": 502, "malformed": 502, "never": 504}
 @pytest.mark.parametrize("versions", [["1.1"], ["h2c"]])
 @pytest.mark.parametrize("fault", FAULTS)
 def test_requests_without_an_answer_are_failures(edge_for, upstream, fault, versions):
-    edge = edge_for(upstream, merged(health(**LONG), {"upstream": {"response_timeout": "200ms"}}),
-                    versions=versions)
+    # The others shall not be taken for it because the machine is busy.
+    brief = {"response_timeout": "200ms"} if fault == "never" else {}
+    edge = edge_for(upstream, merged(health(**LONG), {"upstream": brief}), versions=versions)
     fail(edge, 5, f"/api/{fault}?id=1&kind=garbage", FAULTS[fault])
     assert is_refused(edge.curl("/api/hello?id=1"))
 
@@ -229,13 +237,13 @@ def test_a_host_that_refuses_connections_is_left_alone_until_it_returns(
 
 def test_those_who_wait_are_told_when_it_opens(edge_for, upstream):
     edge = edge_for(upstream, merged(health(consecutive_failures=1, **LONG), {"upstream": {
-        "max_in_flight_per_host": 2, "response_timeout": "500ms", "queue_timeout": "20s"}}))
+        "max_in_flight_per_host": 2, "response_timeout": "2s", "queue_timeout": "20s"}}))
     clients = [edge.http2() for _ in range(6)]
     streams = [(client, client.start(path="/api/never?id=1")) for client in clients
                for _ in range(5)]
     began = time.monotonic()
     responses = [client.finish(stream) for client, stream in streams]
-    assert time.monotonic() - began < 10, "not one after the other"
+    assert time.monotonic() - began < 15, "not one after the other"
     for client in clients:
         client.close()
     assert {r.status for r in responses} == {503, 504}

@@ -147,7 +147,7 @@ def test_what_has_come_of_the_first_answer_is_sent_before_the_rest_comes(edge, u
     upstream.script["/api/halves"] = halves
     request = ask("/api/halves?id=1", "1.1", "Connection: close")
     with client_of(edge, plain, request) as client:
-        client.socket.settimeout(5)
+        client.socket.settimeout(20)
         while len(client.buffer.partition(b"\r\n\r\n")[2]) < PIECE:
             assert client.more(), "the connection ended"
         upstream._loop.call_soon_threadsafe(release.set)
@@ -394,7 +394,7 @@ def test_the_ticket_comes_with_an_interim_response(edge, upstream):
         await reply.head(200, length=0)
     upstream.script["/api/hinted"] = hinted
     with flight(edge, ask("/api/hinted?id=1")) as sock:
-        sock.settimeout(5)
+        sock.settimeout(20)
         client = HTTP1(sock)
         while b"103" not in client.buffer:
             assert client.more()

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from edge.configuration import yaml
+from edge.gate import Gate
 from edge.process import run, steady
 from edge.servers import BlackHole
 from edge.waiting import until
@@ -144,12 +145,14 @@ def test_resolve_then_dial_then_reuse(two, resolver):
 
 def test_a_dial_where_the_other_worker_has_nothing_at_rest(edge_for, upstream):
     edge = edge_for(upstream, {"workers": 2})
+    gate = Gate(upstream)
     with edge.http2() as client:
-        stream = client.start(path="/api/delay?id=3&ms=1500")
-        until(lambda: len(upstream.requests) == 1)
+        stream = client.start(path="/api/gate?id=3")
+        until(lambda: gate.waiting == 1)
         assert only(edge.explain("/api/x?id=3")) == "dial"
         assert client.get("/api/hello?id=3").status == 200
         assert edge.host("id-3.apps.test")["dials"] == 2
+        gate.open()
         assert client.finish(stream).status == 200
 
 
@@ -183,12 +186,14 @@ def test_nothing_is_made_sent_asked_or_moved(edge_for, upstream, resolver):
 
 def test_a_shared_connection(edge_for, upstream):
     edge = edge_for(upstream, {"workers": 2}, versions=["h2c"])
+    gate = Gate(upstream)
     with edge.http2() as client:
-        stream = client.start(path="/api/delay?id=1&ms=1500")
-        until(lambda: len(upstream.requests) == 1)
+        stream = client.start(path="/api/gate?id=1")
+        until(lambda: gate.waiting == 1)
         assert sorted(outcomes(edge.explain("/api/x?id=1"))) == ["dial", "share HTTP/2 connection"]
         assert client.get("/api/hello?id=1").status == 200
         assert len(upstream.connections) == 1
+        gate.open()
         assert client.finish(stream).status == 200
 
 
@@ -215,10 +220,11 @@ def test_a_host_that_is_left_alone_for_a_while(edge_for, upstream):
 
 def test_a_place_in_the_queue_and_none(edge_for, upstream):
     edge = edge_for(upstream, {"workers": 2, "upstream": {
-        "max_in_flight_per_host": 1, "max_queue_per_host": 2}})
+        "max_in_flight_per_host": 1, "max_queue_per_host": 2, "queue_timeout": "60s"}})
+    gate = Gate(upstream)
     with edge.http2() as client:
-        streams = [client.start(path="/api/delay?id=1&ms=2500")]
-        until(lambda: len(upstream.requests) == 1)
+        streams = [client.start(path="/api/gate?id=1")]
+        until(lambda: gate.waiting == 1)
         found = edge.explain("/api/x?id=1")
         assert only(found) == "wait in queue (1 of 2): the host has its most in flight"
         assert found["forwarded"] is True
@@ -230,15 +236,18 @@ def test_a_place_in_the_queue_and_none(edge_for, upstream):
             assert only(found).startswith("wait in queue (2 of 2)" if place == 2 else "503 ")
         assert found["forwarded"] is False
         assert client.get("/api/hello?id=1").status == 503
+        gate.open()
         assert [client.finish(stream).status for stream in streams] == [200] * 3
 
 
 def test_the_most_connections_of_a_host_and_of_all(edge_for, upstream):
-    edge = edge_for(upstream, {"workers": 2, "upstream": {"max_connections_per_host": 1},
-                               "registry": {"max_connections": 2}})
+    edge = edge_for(upstream, {"workers": 2, "registry": {"max_connections": 2},
+                               "upstream": {"max_connections_per_host": 1,
+                                            "queue_timeout": "60s"}})
+    gate = Gate(upstream)
     with edge.http2() as client:
-        streams = [client.start(path=f"/api/delay?id={n}&ms=2000") for n in (1, 2)]
-        until(lambda: len(upstream.requests) == 2)
+        streams = [client.start(path=f"/api/gate?id={n}") for n in (1, 2)]
+        until(lambda: gate.waiting == 2)
         assert "the host has its most connections" in only(edge.explain("/api/x?id=1"))
         assert edge.curl("/api/x?id=5000").status == 404
         assert "resolve then dial" == only(edge.explain("/api/x?id=3"))
@@ -246,6 +255,7 @@ def test_the_most_connections_of_a_host_and_of_all(edge_for, upstream):
         until(lambda: edge.host("id-3.apps.test")["waiting"] == 1)
         until(lambda: "the process has its most connections" in only(
             edge.explain("/api/x?id=3")))
+        gate.open()
         assert [client.finish(s).status for s in [*streams, third]] == [200] * 3
 
 
@@ -254,17 +264,20 @@ def test_a_dial_under_way(edge_for, keep):
     edge = edge_for(None, {"workers": 2, "routes": [
         {"path": "/api", "id": {"query": "id"}, "versions": ["h2c"],
          "upstream": f"http://id-{{id}}.apps.test:{hole.port}"}],
-        "upstream": {"dial_timeout": "3s"}})
+        "upstream": {"dial_timeout": "60s", "queue_timeout": "60s"}})
     with edge.http2() as client:
         stream = client.start(path="/api/x?id=1")
         until(lambda: "wait for the dial under way" in outcomes(edge.explain("/api/x?id=1")))
-        assert client.finish(stream).status == 504
+        # Its next SYN, a second after the first at the soonest, is refused.
+        hole.close()
+        assert client.finish(stream).status == 502
 
 
 # The command.
 
 def test_the_command_asks_a_running_proxy(two):
     assert two.curl("/api/hello?id=3").status == 200
+    two.settled()
     done = run("explain", "--admin", two.admin, "/api/x?id=3")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("forwarded: ") and "reuse connection" in done.stdout
