@@ -1,5 +1,6 @@
 """Upstreams killed, stopped, reset and mute, and no descriptors left: status, deadline, no leak."""
 
+import contextlib
 import signal
 import socket
 import struct
@@ -13,9 +14,12 @@ from edge.servers import Nghttpd, Nginx, beyond_sockets
 from edge.waiting import until
 
 FRONTS = ["h1", "h2"]
+# For what is told at once: a service that is slow to begin shall not be taken for a silent one.
+PATIENT = {"workers": 1}
+# For what is told by a deadline.
 QUICK = {"workers": 1, "upstream": {
-    "dial_timeout": "500ms", "handshake_timeout": "500ms", "response_timeout": "700ms",
-    "idle_timeout": "700ms", "queue_timeout": "700ms"}}
+    "dial_timeout": "1s", "handshake_timeout": "1s", "response_timeout": "2s",
+    "idle_timeout": "2s", "queue_timeout": "2s"}}
 LONG = 8 << 20
 
 
@@ -39,7 +43,7 @@ def fails(edge, front, path, status, error, **options):
     took = time.monotonic() - began
     assert response.status == status, (response, edge.access_log(1)[-1])
     assert f"error={error}" in response.get("proxy-status"), response
-    assert took < 5, f"{took} s"
+    assert took < 10, f"{took} s"
     return took
 
 
@@ -59,7 +63,7 @@ def is_clean(edge):
 def test_a_killed_upstream_cuts_its_answers_visibly(edge_for, keep, tmp_path, front, program):
     server = keep(program(tmp_path / "server"))
     versions = ["1.1"] if program is Nginx else ["h2c"]
-    edge = edge_for(server, QUICK, versions=versions, name="id-{id}.wild.test")
+    edge = edge_for(server, PATIENT, versions=versions, name="id-{id}.wild.test")
     if front == "h1":
         with edge.http1(receive_buffer=65_536) as client:
             client.request("GET", "/api/endless?id=1")
@@ -141,20 +145,14 @@ def test_a_stopped_upstream_does_not_take_a_long_body(edge_for, keep, tmp_path, 
             if front == "h2":
                 response = client.post("/api/upload?id=1", bytes(LONG))
             else:
-                sender = threading.Thread(target=_send_all, args=(client, bytes(LONG)), daemon=True)
-                sender.start()
+                # The proxy listens for a moment after its answer; then it takes no more.
+                with contextlib.suppress(OSError):
+                    client.request("POST", "/api/upload?id=1", body=bytes(LONG))
                 response = client.read()
         assert response.status == 504, response
         until(lambda: is_clean(edge)["upstream_socket"] == 0)
     finally:
         server.process.send_signal(signal.SIGCONT)
-
-
-def _send_all(client, body):
-    try:
-        client.request("POST", "/api/upload?id=1", body=body)
-    except OSError:
-        pass
 
 
 # Resets and silence at each stage, by a server of bytes.
@@ -176,7 +174,7 @@ class ByteServer:
             except OSError:
                 return
             self.accepted += 1
-            sock.settimeout(5)
+            sock.settimeout(20)
             threading.Thread(target=self._serve, args=(sock,), daemon=True).start()
 
     def _serve(self, sock):
@@ -221,7 +219,7 @@ EARLY = {
 @pytest.mark.parametrize("stage", EARLY)
 def test_a_reset_before_the_answer_is_502(edge_for, keep, front, stage):
     server = keep(ByteServer(*EARLY[stage]))
-    edge = edge_for(server, QUICK, name="id-{id}.wild.test")
+    edge = edge_for(server, PATIENT, name="id-{id}.wild.test")
     fails(edge, front, "/api/x?id=1", 502, "connection_terminated")
     live = is_clean(edge)
     assert live["upstream_socket"] == 0
@@ -243,7 +241,7 @@ LATE = {
 @pytest.mark.parametrize("stage", LATE)
 def test_a_reset_within_the_answer_is_a_visible_cut(edge_for, keep, front, stage):
     server = keep(ByteServer((HEAD_END, LATE[stage])))
-    edge = edge_for(server, QUICK, name="id-{id}.wild.test")
+    edge = edge_for(server, PATIENT, name="id-{id}.wild.test")
     response = ask(edge, front, "/api/x?id=1")
     # A reset may destroy what came before it, the head included.
     assert response.status in (0, 200, 502) and not (response.status == 200 and response.complete)
@@ -253,7 +251,7 @@ def test_a_reset_within_the_answer_is_a_visible_cut(edge_for, keep, front, stage
 def test_a_reset_of_a_resting_connection_costs_nothing(edge_for, keep):
     whole = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
     server = keep(ByteServer((HEAD_END, whole)))
-    edge = edge_for(server, QUICK, name="id-{id}.wild.test")
+    edge = edge_for(server, PATIENT, name="id-{id}.wild.test")
     for turn in range(1, 6):
         assert ask(edge, "h1", "/api/x?id=1").body == b"ok"
         until(lambda: is_clean(edge)["upstream_socket"] == 0, what="the reset is noticed")
@@ -271,7 +269,7 @@ H2C = {
 @pytest.mark.parametrize("stage", H2C)
 def test_a_reset_of_an_h2c_connection_is_502(edge_for, keep, stage):
     server = keep(ByteServer(*H2C[stage]))
-    edge = edge_for(server, QUICK, versions=["h2c"], name="id-{id}.wild.test")
+    edge = edge_for(server, PATIENT, versions=["h2c"], name="id-{id}.wild.test")
     fails(edge, "h2", "/api/x?id=1", 502, "connection_terminated", method="POST", body=b"x")
     assert is_clean(edge)["upstream_socket"] == 0
 
@@ -297,7 +295,7 @@ BROKEN_OFF = {"reset": (b"", "connection_terminated"),
 @pytest.mark.parametrize("reply, error", BROKEN_OFF.values(), ids=BROKEN_OFF)
 def test_a_tls_handshake_that_is_broken_off_is_502(edge_for, keep, reply, error):
     server = keep(ByteServer((b"\x16\x03\x01", reply)))
-    edge = edge_for(server, QUICK, scheme="https", name="id-{id}.wild.test")
+    edge = edge_for(server, PATIENT, scheme="https", name="id-{id}.wild.test")
     response = ask(edge, "h2", "/api/x?id=1")
     assert response.status == 502 and f"error={error}" in response.get("proxy-status")
     assert is_clean(edge)["upstream_socket"] == 0
@@ -311,13 +309,14 @@ LIMIT = 80
 @pytest.fixture
 def full(edges, configuration, upstream, keep):
     """A proxy whose clients have taken all descriptors but those of one connection to id 1."""
-    edge = edges(configuration(upstream, {**QUICK, "timeouts": {"handshake": "60s"}}),
-                 descriptors=LIMIT)
+    edge = edges(configuration(upstream, {
+        "workers": 1, "timeouts": {"handshake": "60s"}, "upstream": {"queue_timeout": "2s"}}),
+        descriptors=LIMIT)
     kept = keep(edge.http1())
     assert kept.get("/api/hello?id=1").status == 200
     takers = []
     for _ in range(LIMIT + 20):
-        takers.append(keep(socket.create_connection(edge.address(), 5)))
+        takers.append(keep(socket.create_connection(edge.address(), 20)))
     until(lambda: len(edge.descriptors()) >= LIMIT - 1, what="all descriptors are taken")
     return edge, kept, takers
 

@@ -87,7 +87,7 @@ class Tunnel:
     def _run(self):
         sock, _ = self.listener.accept()
         with sock:
-            sock.settimeout(20)
+            sock.settimeout(60)
             head = b""
             while b"\r\n\r\n" not in head:
                 head += sock.recv(1)
@@ -182,7 +182,7 @@ def test_clients_wait_while_none_can_be_accepted(ground, code):
     until(lambda: ground.faults.fired() >= 3, what="the listener is tried again")
     assert waiting.is_alive()
     ground.faults.disarm()
-    waiting.join(10)
+    waiting.join(20)
     assert waiting.outcomes == ["answered"] * 3
     assert ground.edge.metric("edge_accept_pauses_total") >= before + 3
     ground.check()
@@ -199,9 +199,9 @@ def test_what_a_client_sent_into_a_tunnel_arrives_before_its_end(
         faults.arm("send", 1, E.EAGAIN, lasts=True)
         client.send(bytes(1000))
     # For as long as the kernel takes nothing, each look of it makes another attempt.
-    until(lambda: faults.fired() >= 5000 or not server.thread.is_alive(), what="attempts to send")
+    until(lambda: faults.fired() >= 5000 or not server.thread.is_alive(), 40, "attempts to send")
     faults.disarm()
-    server.thread.join(10)
+    server.thread.join(20)
     assert server.received == 1000
 
 

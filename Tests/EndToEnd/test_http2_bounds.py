@@ -214,7 +214,7 @@ def test_a_client_that_stops_halfway_is_let_go(stall, plain, edges, configuratio
         with edge.frames(listener=1 if plain else 0, plain=plain, handshake=False) as client:
             client.send(STALLS[stall](client))
             # Far above the second that it has, far below the 20 of an idle client.
-            until_closed(client.socket, 10)
+            until_closed(client.socket, 15)
         assert neighbour.problem is None, neighbour.problem
     quiet(edge)
 
@@ -302,10 +302,11 @@ def test_readers_without_a_window_take_bounded_memory(
     assert edge.metric("edge_buffer_bytes", state="used") < MEBIBYTE
 
 
-@pytest.mark.parametrize("step, is_slow", [(1, True), (100, True), (1000, False)])
+@pytest.mark.parametrize("step, is_slow", [(1, True), (100, True), (10_000, False)])
 def test_a_reader_slower_than_the_least_rate_is_let_go(
         step, is_slow, edges, configuration, upstream):
-    # A hundred octets are no tiny window, so that only the rate tells this reader from others.
+    # A hundred octets are no tiny window, so that only the rate tells this reader from others; the
+    # one that is quick enough is so even if the machine lets it read once within the two seconds.
     edge = start(edges, configuration, upstream, {
         "timeouts": {"write": "2s", "body": "2s"}, "limits": {"min_rate": 3000}})
     with Neighbour(edge) as neighbour:

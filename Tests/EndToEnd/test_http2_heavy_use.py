@@ -1,5 +1,6 @@
 """Ordinary heavy use of HTTP/2 is no flood: no GOAWAY, and everything is answered."""
 
+import collections
 import random
 
 import pytest
@@ -17,7 +18,9 @@ pytestmark = pytest.mark.timeout(180)
 
 @pytest.fixture(params=[["1.1"], ["h2c"]], ids=["h1", "h2c"])
 def edge(request, edges, configuration, upstream):
-    return start(edges, configuration, upstream, versions=request.param)
+    # Hundreds at once may have to wait for a service in Python on a busy machine.
+    return start(edges, configuration, upstream, {"upstream": {"queue_timeout": "120s"}},
+                 versions=request.param)
 
 
 @pytest.fixture(autouse=True)
@@ -35,7 +38,8 @@ def without_goaway(client):
 def test_a_hundred_streams_each_on_four_connections(edge):
     load = h2load(f"https://localhost:{edge.port}/api/hello?id=1", requests=20_000, clients=4,
                   streams=100)
-    assert load.succeeded == 20_000 and load.by_class[2] == 20_000, load.text
+    errors = collections.Counter(line["error"] for line in edge.access_log(20_000))
+    assert load.succeeded == 20_000 and load.by_class[2] == 20_000, (errors, load.text)
 
 
 def test_a_client_that_cancels_a_third_of_its_requests(edge):

@@ -48,7 +48,7 @@ class Service:
 
     def _serve(self, sock):
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        sock.settimeout(10)
+        sock.settimeout(20)
         got = b""
         while len(got) < len(PREFACE):
             more = sock.recv(len(PREFACE) - len(got))
@@ -62,6 +62,9 @@ class Service:
             self.begun += 1
             self.outcomes.append(pour(connection, self.pieces(request.stream)))
 
+
+# Neither a service's failures in a row nor its pace on a busy machine are what this is about.
+CHANGES = {"upstream": {"response_timeout": "30s", "health": {"enabled": False}}}
 
 FLOODS = {}
 
@@ -217,14 +220,13 @@ def push(stream):
 def test_a_service_that_floods_fails_alone(name, edges, configuration, upstream, keep,
                                            record_property):
     pieces, status, is_endless = FLOODS[name]
-    edge = start(edges, configuration, upstream, {"upstream": {"response_timeout": "3s"}},
-                 versions=["h2c"])
+    edge = start(edges, configuration, upstream, CHANGES, versions=["h2c"])
     service = keep(Service(upstream.port, pieces))
     memory, cpu = edge.rss(), edge.cpu()
     with Neighbour(edge) as neighbour:
         mark, found = neighbour.begun, []
         while len(found) < 3 or not neighbour.served_since(mark):
-            answer = edge.curl(f"/api/hello?id={ID}", check=False, seconds=10)
+            answer = edge.curl(f"/api/hello?id={ID}", check=False, seconds=40)
             found.append(answer.status)
         assert neighbour.problem is None, neighbour.problem
     assert set(found) == {status}, found
@@ -242,8 +244,7 @@ def test_a_service_that_floods_fails_alone(name, edges, configuration, upstream,
 @pytest.mark.parametrize("name", ["RST_STREAM of every stream", "PING", "empty DATA"])
 def test_other_hosts_go_on_beside_many_exchanges_with_it(name, edges, configuration, upstream,
                                                          keep):
-    edge = start(edges, configuration, upstream, {"upstream": {"response_timeout": "3s"}},
-                 versions=["h2c"])
+    edge = start(edges, configuration, upstream, CHANGES, versions=["h2c"])
     keep(Service(upstream.port, FLOODS[name][0]))
     with Neighbour(edge) as neighbour, edge.http2() as client:
         streams = [client.start(path=f"/api/hello?id={ID if n % 2 else n % 12 + 1}")

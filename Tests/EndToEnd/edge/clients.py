@@ -140,7 +140,7 @@ class HTTP1(Closing):
         self.buffer += data
         return bool(data)
 
-    def at_end(self, seconds=10):
+    def at_end(self, seconds=20):
         """True when the peer closes within the time, with nothing more sent."""
         self.socket.settimeout(seconds)
         try:
