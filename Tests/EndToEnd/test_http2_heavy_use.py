@@ -18,9 +18,10 @@ pytestmark = pytest.mark.timeout(180)
 
 @pytest.fixture(params=[["1.1"], ["h2c"]], ids=["h1", "h2c"])
 def edge(request, edges, configuration, upstream):
-    # Hundreds at once may have to wait for a service in Python on a busy machine.
-    return start(edges, configuration, upstream, {"upstream": {"queue_timeout": "120s"}},
-                 versions=request.param)
+    # A service in Python, busy with hundreds of requests at once, is slow to greet a connection.
+    return start(edges, configuration, upstream, {"upstream": {
+        "queue_timeout": "120s", "handshake_timeout": "60s", "ping_timeout": "60s"}},
+        versions=request.param)
 
 
 @pytest.fixture(autouse=True)

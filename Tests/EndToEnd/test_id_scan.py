@@ -15,6 +15,7 @@ import pytest
 from edge.clients import h2load
 from edge.dns import NAME_ERROR, ScriptedDNS
 from edge.servers import Nginx
+from edge.waiting import until
 
 SCANNED = int(os.environ.get("EDGE_SCAN_IDS", 100_000))
 HOT = 1000
@@ -36,7 +37,7 @@ class Names:
 
     def __call__(self, query):
         number = re.fullmatch(r"id-(\d+)\.apps\.test", query.name)
-        self.first.setdefault(query.name, time.monotonic())
+        self.first.setdefault(query.name, query.arrived)
         if not number or int(number[1]) > HOT and int(number[1]) % 2:
             return query.reply(code=NAME_ERROR)
         return query.addresses("127.0.0.1", ttl=600)
@@ -126,7 +127,9 @@ def test_ids_in_use_do_not_notice_a_scan(edge_for, keep, tmp_path):
         since = len(nginx.lines())
         with ThreadPoolExecutor(CLIENTS) as pool:
             list(pool.map(hot_load, zipf))
-        return hot_misses(nginx, since)
+        # A line is written once its answer has been sent.
+        return until(lambda: (seen := hot_misses(nginx, since))[0] == CLIENTS * REQUESTS and seen,
+                     every=0.1)
 
     quiet = hot_loads()
 
@@ -156,7 +159,9 @@ def test_ids_in_use_do_not_notice_a_scan(edge_for, keep, tmp_path):
           f"{during:.4%} over a kept connection, {before:.4%} of {quiet[0]} without the scan; "
           f"memory {memory / MEBIBYTE:+.1f} MiB, descriptors {descriptors:+d}, "
           f"{totals['evictions']} evictions, {totals['unpooled']} unpooled")
-    assert quiet[0] == CLIENTS * REQUESTS and before - during < 0.01
+    # Which worker a client comes to is chance, and an id that is asked for in both needs another
+    # connection there: nearly a hundredth, or nothing. Ids that were forgotten would be most.
+    assert quiet[0] == CLIENTS * REQUESTS and before - during < 0.03
     assert sum(scan.by_class[4] for scan in scans) + served + refused == SCANNED
     assert served > 0 and totals["unpooled"] > 0, "hosts outside the table are served"
     assert totals["hosts"] <= HOSTS

@@ -3,6 +3,7 @@
 import socket
 import struct
 import threading
+import time
 
 A, NS, CNAME, AAAA, SRV = 1, 2, 5, 28, 33
 TYPES = {A: "A", AAAA: "AAAA", SRV: "SRV"}
@@ -30,11 +31,16 @@ def record(kind, data, ttl=60, name=b"\xc0\x0c"):
     return name + struct.pack(">HHIH", kind, 1, ttl, len(data)) + data
 
 
-class Query:
-    """One question, and what can be said to it."""
+# What Linux calls the option and the message with the time at which a datagram was received.
+TIMESTAMPS = 35
 
-    def __init__(self, data):
+
+class Query:
+    """One question, and what can be said to it; `arrived` in seconds of `time.time()`."""
+
+    def __init__(self, data, arrived=None):
         self.data = data
+        self.arrived = time.time() if arrived is None else arrived
         self.number = int.from_bytes(data[:2], "big")
         end = data.index(0, 12) + 5
         self.question = data[12:end]
@@ -97,6 +103,7 @@ class ScriptedDNS:
         self.script, self.queries = script, []
         while True:
             self.udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            self.udp.setsockopt(socket.SOL_SOCKET, TIMESTAMPS, 1)
             self.udp.bind(("127.0.0.1", 0))
             self.port = self.udp.getsockname()[1]
             self.tcp = socket.socket()
@@ -121,8 +128,8 @@ class ScriptedDNS:
         return sum(1 for its_name, its_kind in list(self.queries)
                    if name in (None, its_name) and kind in (None, its_kind))
 
-    def _messages(self, data, over_tcp=False):
-        query = Query(data)
+    def _messages(self, data, over_tcp=False, arrived=None):
+        query = Query(data, arrived)
         query.over_tcp = over_tcp
         self.queries.append((query.name, TYPES.get(query.kind)))
         made = self.script(query)
@@ -131,7 +138,8 @@ class ScriptedDNS:
     def _run_udp(self):
         while True:
             try:
-                data, peer = self.udp.recvfrom(4096)
+                # The kernel's time: this thread may have to wait for its turn.
+                data, extra, _, peer = self.udp.recvmsg(4096, socket.CMSG_SPACE(16))
             except OSError:
                 return
             if data == b"end":
@@ -139,7 +147,10 @@ class ScriptedDNS:
             # A fault may have cut the question itself.
             if len(data) < 17:
                 continue
-            for message in self._messages(data):
+            arrived = next((struct.unpack("qq", stamp) for level, kind, stamp in extra
+                            if (level, kind) == (socket.SOL_SOCKET, TIMESTAMPS)), None)
+            arrived = arrived and arrived[0] + arrived[1] / 1e9
+            for message in self._messages(data, arrived=arrived):
                 self.udp.sendto(message, peer)
 
     def _run_tcp(self):
