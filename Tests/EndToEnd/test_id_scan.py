@@ -167,4 +167,5 @@ def test_ids_in_use_do_not_notice_a_scan(edge_for, keep, tmp_path):
     assert totals["hosts"] <= HOSTS
     assert names.burst() <= RATE * 5 * 1.05 + 1, "five seconds' worth at once, then the rate"
     assert len(names.first) <= RATE * (took + 5) * 1.05 + HOT
-    assert memory < 8 * MEBIBYTE and descriptors < 100, (memory, descriptors)
+    # Besides what is under way at the moment of a sample.
+    assert memory < 8 * MEBIBYTE and descriptors < SCANNERS * STREAMS, (memory, descriptors)
