@@ -26,7 +26,7 @@ CRASH = re.compile(r"^.*(ERROR: \w+Sanitizer|WARNING: ThreadSanitizer|Fatal erro
 SHOWN = 4000
 
 
-def run(*arguments, timeout=20, **options):
+def run(*arguments, timeout=40, **options):
     """Runs the binary to its end; returns the completed process with text output."""
     return subprocess.run(
         [str(BINARY), *map(str, arguments)], capture_output=True, text=True, timeout=timeout,
@@ -37,7 +37,7 @@ class Edge:
     """One running proxy."""
 
     def __init__(self, folder, configuration=None, arguments=None, text=None, descriptors=None,
-                 start_seconds=20, command="run", environment=None, options=()):
+                 start_seconds=40, command="run", environment=None, options=()):
         self.folder = Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         self.file = self.folder / "edge.yaml"
