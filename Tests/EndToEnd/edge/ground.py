@@ -68,7 +68,8 @@ class Ground:
         def perform():
             with self.edge.blamed():
                 outcomes = scenario(self.edge)
-            assert not must_answer or outcomes == ["answered"] * len(outcomes), outcomes
+            assert not must_answer or outcomes == ["answered"] * len(outcomes), (
+                outcomes, outcomes.cause)
         steps = walk(self.faults, call, code, perform, self.check, callers, **options)
         faulty.record(f"{scenario.__name__} {call} {faulty.name(code)} {steps}")
         return steps
@@ -98,15 +99,22 @@ class Cut(Exception):
     """The connection ended."""
 
 
+class Outcomes(list):
+    """What became of requests, in order, and what the client knows of the end of its connection."""
+
+    cause = None
+
+
 def outcomes_of(body):
     """The outcomes that `body` collects; its connection may end at any point, but not hang."""
-    outcomes = []
+    outcomes = Outcomes()
     try:
         body(outcomes)
     except TimeoutError:
         raise AssertionError("neither answered nor cut: a hang") from None
-    except (Truncated, ConnectionError, ssl.SSLError, Cut):
+    except (Truncated, ConnectionError, ssl.SSLError, Cut) as end:
         outcomes.append("cut")
+        outcomes.cause = repr(end)
     return outcomes
 
 
