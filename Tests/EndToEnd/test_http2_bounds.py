@@ -13,8 +13,8 @@ from edge.frames import (
     window_update)
 from edge.waiting import until
 
-# Seconds for 10 000 frames, the neighbour's requests meanwhile included: five times what the dearest
-# take on a busy machine. Work by the square of a head's fields would take hundreds.
+# Seconds for 10 000 frames, the neighbour's requests meanwhile included: five times what the
+# dearest take on a busy machine. Work by the square of a head's fields would take hundreds.
 MOST_CPU = 20.0
 
 
