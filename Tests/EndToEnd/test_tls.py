@@ -192,6 +192,20 @@ def test_a_record_in_pieces_waits_beside_those_of_others(
         assert response.status == 200 and response.body == body
 
 
+@pytest.mark.parametrize("left", [1, 30])
+def test_a_part_of_a_record_costs_nothing_until_the_rest_comes(
+        edge_for, upstream, certificates, keep, left):
+    edge = edge_for(upstream, {"timeouts": {"head": "80s"}})
+    context = certificates.authority.client_context(["http/1.1"])
+    client = Flight(keep(edge.tcp()), context)
+    wire = client.record(b"GET /api/hello?id=1 HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    client.socket.sendall(wire[:-left])
+    assert edge.curl("/api/hello?id=1").status == 200
+    until(lambda: all(edge.sleeps() for _ in range(100)), what="workers that rest")
+    client.socket.sendall(wire[-left:])
+    assert HTTP1(client).read().status == 200
+
+
 def test_keys_are_logged_when_configured(edge_for, upstream, certificates, tmp_path):
     log = tmp_path / "keys.log"
     edge = edge_for(upstream, {"listeners": [{"address": "127.0.0.1:0", "tls": {

@@ -298,6 +298,11 @@ class Edge:
         fields = Path(f"/proc/{self.pid}/stat").read_text().rsplit(")", 1)[1].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
+    def sleeps(self):
+        """Whether each of its threads waits for something at this moment."""
+        stats = [task / "stat" for task in Path(f"/proc/{self.pid}/task").iterdir()]
+        return all(stat.read_text().rsplit(")", 1)[1].split()[0] == "S" for stat in stats)
+
     def settled(self, seconds=20):
         """Waits until nothing is under way, and returns the registry."""
         def quiet():
