@@ -167,7 +167,10 @@ class Edge:
         return f"{log[begun.start():][:SHOWN]}\n…\n{log[-SHOWN // 4:]}"
 
     def finish(self):
-        """The end of a test: drained in time, and the exit code the test expects."""
+        """The end of a test: at rest, drained in time, and the exit code the test expects."""
+        if self.process.poll() is None and not self.leaving:
+            until(lambda: all(self.sleeps() for _ in range(20)), 30,
+                  lambda: f"threads that sleep: {self.registry()}")
         code = self.terminate()
         self._control.close()
         assert code == self.expected_exit, (
