@@ -21,7 +21,9 @@ enum HTTP1RequestParser {
     static func parse(
         _ input: Bytes, scanned: inout Int, into head: inout Head, isSecure: Bool
     ) throws(MalformedMessage) -> Int? {
-        if scanned > 0, !HeadEnd.isDue(input, scanned: &scanned) { return nil }
+        if scanned > 0, input.count < Limits.headBytes, !HeadEnd.isDue(input, scanned: &scanned) {
+            return nil
+        }
         scanned = input.count
         guard let skipped = try skipEmptyLines(input) else { return nil }
         head.reset()

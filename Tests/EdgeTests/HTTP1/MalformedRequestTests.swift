@@ -122,6 +122,17 @@ import Testing
         #expect(outcome(of: most + "A: b\r\n\r\n", step: 1).status == 431)
     }
 
+    @Test("that is too large is noticed at once, behind empty lines as well")
+    func limitBehindEmptyLines() {
+        let long = "GET / HTTP/1.1\r\nX: " + String(repeating: "a", count: Limits.headBytes)
+        for empty in ["", "\r\n", "\r\n\r\n"] {
+            let text = String((empty + long).prefix(Limits.headBytes + empty.utf8.count))
+            for step in [7, 1000, Limits.headBytes] {
+                #expect(outcome(of: text, step: step).status == 431, "\(empty.count) by \(step)")
+            }
+        }
+    }
+
     @Test("that is malformed behind what it may be is too long, whole or in pieces")
     func limitBeforeFault() {
         let long = String(repeating: "a", count: Limits.headBytes)
