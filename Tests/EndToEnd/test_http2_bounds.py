@@ -222,19 +222,21 @@ def test_a_client_that_stops_halfway_is_let_go(stall, plain, edges, configuratio
 
 def test_frames_that_are_cut_each_have_their_own_time(edges, configuration, upstream):
     """Where reads end is the network's doing: every one of them ends within another PING here."""
-    edge = start(edges, configuration, upstream, DEADLINES)
+    edge = start(edges, configuration, upstream, {"timeouts": {"head": "3s"}})
     with edge.frames(listener=1, plain=True) as client:
-        client.send(get(client, 1, "/api/delay?id=1&ms=3000"))
-        ping = frame(6, 0, 0, bytes(8))
-        client.send(ping[:12])
+        client.send(get(client, 1, "/api/delay?id=1&ms=5000"))
+        ping, cuts = frame(6, 0, 0, bytes(8)), itertools.cycle([12, 5])
+        cut = next(cuts)
+        client.send(ping[:cut])
         found = None
         while found is None or found.stream != 1:
-            client.send(ping[12:] + ping[:12])
+            left, cut = ping[cut:], next(cuts)
+            client.send(left + ping[:cut])
             found = client.until(lambda f: f.kind in (6, GOAWAY, HEADERS))
             assert found is not None and found.kind != GOAWAY, "each frame was whole in time"
-            # Some twenty within the second that each of them has.
+            # Some sixty within the seconds that each of them has.
             time.sleep(0.05)
-        client.send(ping[12:])
+        client.send(ping[cut:])
         assert client.lives()
     quiet(edge)
 

@@ -6,9 +6,9 @@
 /// something of ours (updates for DATA, acknowledgements) is expected; the rest is odd.
 struct FrameMeter: BitwiseCopyable {
     var budget = OddityBudget()
-    /// Frames and heads that the peer has begun.
+    /// Frames and heads of the peer whose first frame header was seen.
     private(set) var begun: UInt64 = 0
-    private var isWithinHead = false
+    private(set) var isWithinHead = false
     private var continuations = 0
     private(set) var hasSettings = false
     /// A peer opens the connection's window as soon as it likes.

@@ -52,6 +52,9 @@ struct HTTP2FrameReader: BitwiseCopyable {
     @inline(__always)
     var awaitsRest: Bool { held > 0 || left > 0 && !isWithinData }
 
+    /// The input ended within a header.
+    var isWithinHeader: Bool { held > 0 }
+
     /// The input ended within a frame.
     @inline(__always)
     var isWithinFrame: Bool { held > 0 || left > 0 }

@@ -148,7 +148,10 @@ struct HTTP2Session: ~Copyable {
     var awaitsRest: Bool { core[].meter.awaitsRest || core[].frames.awaitsRest }
 
     /// Frames and heads of the peer that have begun: whether another one is awaited than before.
-    var begunFrames: UInt64 { core[].meter.begun }
+    var begunFrames: UInt64 {
+        let isWithinNext = core[].frames.isWithinHeader && !core[].meter.isWithinHead
+        return core[].meter.begun &+ (isWithinNext ? 1 : 0)
+    }
 
     /// Throws what ended the session, if anything did.
     @inline(__always)

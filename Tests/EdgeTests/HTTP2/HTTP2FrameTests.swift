@@ -208,6 +208,25 @@ private func code(_ type: UInt8, in bytes: [UInt8]) -> UInt8? {
         }
     }
 
+    @Test("a frame has begun with its first octet, a head with that of its first frame")
+    func begun() {
+        let block = section(plain)
+        let head = frame(1, 1, 1, Array(block[..<9])) + frame(9, 4, 1, Array(block[9...]))
+        for later in [frame(6, 0, 0, Array(repeating: 0, count: 8)), head] {
+            for cut in 1..<later.count {
+                let wire = HTTP2Wire()
+                wire.feed(opening, wire.server)
+                let before = wire.server.session[].begunFrames
+                wire.feed(Array(later[..<cut]), wire.server)
+                let within = wire.server.session[].begunFrames
+                wire.feed(Array(later[cut...]), wire.server)
+                let behind = wire.server.session[].begunFrames
+                #expect([within, behind] == [before + 1, before + 1], "at octet \(cut)")
+                #expect(wire.tearDown() == [0, 0, 0])
+            }
+        }
+    }
+
     @Test("what is an error does not depend on how the octets arrive", arguments: 0..<400)
     func inPieces(seed: Int) throws {
         var random = SplitMix(state: UInt64(seed))
