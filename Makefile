@@ -5,7 +5,7 @@ SHELL := /bin/bash
 
 BINARY := .build/release/edge-proxy
 PYTEST := .venv/bin/python -m pytest
-JOBS ?= 2
+JOBS ?= 4
 ARGUMENTS ?=
 SECONDS ?= 600
 
