@@ -15,6 +15,7 @@ import h2.exceptions
 import h2.settings
 
 from edge.closing import Closing
+from edge.waiting import PATIENCE
 
 
 @dataclass
@@ -83,7 +84,7 @@ class Curl:
         return response
 
 
-def connect(address, context=None, server_name="localhost", alpn=None, seconds=20,
+def connect(address, context=None, server_name="localhost", alpn=None, seconds=PATIENCE,
             receive_buffer=None):
     """A connected socket, with TLS when there is a context."""
     if isinstance(address, str):
@@ -140,7 +141,7 @@ class HTTP1(Closing):
         self.buffer += data
         return bool(data)
 
-    def at_end(self, seconds=20):
+    def at_end(self, seconds=PATIENCE):
         """True when the peer closes within the time, with nothing more sent."""
         self.socket.settimeout(seconds)
         try:
@@ -240,7 +241,7 @@ class HTTP2(Closing):
         data = self.h2.data_to_send()
         if data:
             # A short wait for something to read is none for room to write.
-            self.socket.settimeout(20)
+            self.socket.settimeout(PATIENCE)
             self.socket.sendall(data)
 
     def start(self, method="GET", path="/", fields=(), end=True, authority=None, scheme=None,
@@ -340,7 +341,7 @@ class HTTP2(Closing):
         elif isinstance(event, h2.events.StreamReset):
             response.error = int(event.error_code)
 
-    def finish(self, stream, seconds=20):
+    def finish(self, stream, seconds=PATIENCE):
         """Reads until the stream ended, was reset, or the connection is gone."""
         deadline = time.monotonic() + seconds
         response = self.streams[stream]
@@ -353,7 +354,7 @@ class HTTP2(Closing):
                 continue
         return response
 
-    def until(self, condition, seconds=20, what="the condition"):
+    def until(self, condition, seconds=PATIENCE, what="the condition"):
         """Reads until the condition holds."""
         deadline = time.monotonic() + seconds
         while not condition():

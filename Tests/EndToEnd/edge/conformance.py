@@ -17,7 +17,7 @@ import pytest
 from . import frames as h2
 from .servers import BlackHole
 from .upstream import Upstream
-from .waiting import until
+from .waiting import PATIENCE, until
 
 CODES = ["NO_ERROR", "PROTOCOL_ERROR", "INTERNAL_ERROR", "FLOW_CONTROL_ERROR", "SETTINGS_TIMEOUT",
          "STREAM_CLOSED", "FRAME_SIZE_ERROR", "REFUSED_STREAM", "CANCEL", "COMPRESSION_ERROR",
@@ -144,7 +144,7 @@ class Conversation:
 
     # Seeing.
 
-    def read(self, seconds=20):
+    def read(self, seconds=PATIENCE):
         """The next frame, with its `fields` and `status` if it is a head; None at the end."""
         found = self.raw.read(seconds)
         if found is None:
@@ -158,7 +158,7 @@ class Conversation:
             self.bodies.setdefault(found.stream, bytearray()).extend(found.payload)
         return found
 
-    def until(self, condition, seconds=20):
+    def until(self, condition, seconds=PATIENCE):
         """Reads up to the first frame for which the condition holds, which must come."""
         while (found := self.read(seconds)) is not None:
             if condition(found):

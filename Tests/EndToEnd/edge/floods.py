@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 
 from .frames import DATA, ENHANCE_YOUR_CALM, GOAWAY, PROTOCOL_ERROR, RST_STREAM
-from .waiting import until
+from .waiting import PATIENCE, until
 
 MEBIBYTE = 1 << 20
 # Memory that a flood may cost the proxy, over all its rounds.
@@ -86,7 +86,7 @@ def pour(client, pieces, cap=CAP, batch=64, reads=True):
     outcome = Outcome(0)
     pieces, chunk = iter(pieces), []
     while outcome.frames < cap and (chunk := list(itertools.islice(pieces, batch))):
-        client.socket.settimeout(20)
+        client.socket.settimeout(PATIENCE)
         outcome.frames += len(chunk)
         patience = 0.05 if outcome.frames % 1024 == 0 else 0.0005
         if not client.send(*chunk) or reads and not _skim(client, patience) or _is_over(client):
@@ -126,7 +126,7 @@ def _told(client, outcome):
     return outcome
 
 
-def quiet(edge, seconds=20):
+def quiet(edge, seconds=PATIENCE):
     """Waits until nothing of any client is left, and shows that the ledger agrees."""
     kinds = ("front_socket", "front_tls", "front_http2", "exchange", "waiter")
 

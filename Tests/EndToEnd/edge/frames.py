@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import hpack
 
 from edge.closing import Closing
+from edge.waiting import PATIENCE
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 
@@ -151,7 +152,7 @@ class RawHTTP2(Closing):
 
     # Reading.
 
-    def read(self, seconds=20):
+    def read(self, seconds=PATIENCE):
         """The next frame; None at the end of the connection. Raises TimeoutError."""
         deadline = time.monotonic() + seconds
         while (found := self._take()) is None:
@@ -188,7 +189,7 @@ class RawHTTP2(Closing):
         del self.buffer[:end]
         return found
 
-    def until(self, condition, seconds=20):
+    def until(self, condition, seconds=PATIENCE):
         """Reads up to the first frame for which the condition holds; None at the end."""
         deadline = time.monotonic() + seconds
         while True:
@@ -196,7 +197,7 @@ class RawHTTP2(Closing):
             if found is None or condition(found):
                 return found
 
-    def rest(self, seconds=20):
+    def rest(self, seconds=PATIENCE):
         """Reads to the end of the connection and returns every frame that came since the start."""
         while self.read(seconds) is not None:
             pass
@@ -206,7 +207,7 @@ class RawHTTP2(Closing):
         """The decoded fields of a HEADERS frame without padding or priority, END_HEADERS set."""
         return self.decoder.decode(found.payload)
 
-    def response(self, stream, seconds=20):
+    def response(self, stream, seconds=PATIENCE):
         """Status and body of a stream; the code of its reset instead of the body, if it was."""
         status, body = None, b""
         deadline = time.monotonic() + seconds
@@ -226,7 +227,7 @@ class RawHTTP2(Closing):
             if found.ends_stream:
                 return status, body
 
-    def lives(self, seconds=20):
+    def lives(self, seconds=PATIENCE):
         """Whether a PING is answered."""
         mark = b"\x00lives\x00?"
         self.send(ping(mark))

@@ -14,7 +14,7 @@ import urllib.parse
 from pathlib import Path
 
 from .configuration import yaml
-from .waiting import until
+from .waiting import PATIENCE, until
 
 PROJECT = Path(__file__).resolve().parents[3]
 BINARY = Path(os.environ.get("EDGE_PROXY") or PROJECT / ".build/release/edge-proxy")
@@ -99,16 +99,14 @@ class Edge:
     @contextlib.contextmanager
     def held(self):
         """It does not run: what comes for it meanwhile waits in its sockets, oldest first."""
-        def state():
-            return Path(f"/proc/{self.pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
         self.process.send_signal(signal.SIGSTOP)
         try:
-            until(lambda: state() == "T")
+            until(lambda: self._stat()[0] == "T")
             yield
         finally:
             self.process.send_signal(signal.SIGCONT)
 
-    def reload(self, seconds=20, result="success"):
+    def reload(self, seconds=PATIENCE, result="success"):
         """Sends SIGHUP and waits until a reload with this result was counted."""
         def count():
             return self.metric("edge_reload_total", result=result)
@@ -190,13 +188,13 @@ class Edge:
         """Status and body from the admin listener; tells of the end of a proxy that has died."""
         assert self.admin, "this proxy has no admin listener"
         if self.admin.startswith("unix:"):
-            connection = http.client.HTTPConnection("localhost", timeout=20)
+            connection = http.client.HTTPConnection("localhost", timeout=PATIENCE)
             connection.sock = socket.socket(socket.AF_UNIX)
-            connection.sock.settimeout(20)
+            connection.sock.settimeout(PATIENCE)
             connection.sock.connect(self.admin[5:])
         else:
             host, port = self.admin.rsplit(":", 1)
-            connection = http.client.HTTPConnection(host.strip("[]"), int(port), timeout=20)
+            connection = http.client.HTTPConnection(host.strip("[]"), int(port), timeout=PATIENCE)
         try:
             with self.blamed():
                 connection.request(method, path)
@@ -254,7 +252,7 @@ class Edge:
         return sum(value for (sample, its), value in self.metrics().items()
                    if sample == name and wanted <= its)
 
-    def access_log(self, count=1, seconds=20, where=None):
+    def access_log(self, count=1, seconds=PATIENCE, where=None):
         """The parsed lines that `where` admits, once at least `count` of them are there.
 
         In the order in which the requests came: the log gathers from one worker after the other.
@@ -298,15 +296,19 @@ class Edge:
 
     def cpu(self):
         """CPU seconds used so far, user and system."""
-        fields = Path(f"/proc/{self.pid}/stat").read_text().rsplit(")", 1)[1].split()
+        fields = self._stat()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def sleeps(self):
         """Whether each of its threads waits for something at this moment."""
-        stats = [task / "stat" for task in Path(f"/proc/{self.pid}/task").iterdir()]
-        return all(stat.read_text().rsplit(")", 1)[1].split()[0] == "S" for stat in stats)
+        threads = Path(f"/proc/{self.pid}/task").iterdir()
+        return all(self._stat(f"task/{thread.name}/stat")[0] == "S" for thread in threads)
 
-    def settled(self, seconds=20):
+    def _stat(self, file="stat"):
+        """What the kernel says of the process, or of a thread, from its state on (proc(5))."""
+        return Path(f"/proc/{self.pid}/{file}").read_text().rsplit(")", 1)[1].split()
+
+    def settled(self, seconds=PATIENCE):
         """Waits until nothing is under way, and returns the registry."""
         def quiet():
             registry = self.registry()

@@ -8,7 +8,7 @@ import threading
 import time
 
 from .clients import Truncated
-from .waiting import until
+from .waiting import PATIENCE, until
 
 # Short enough to wait for, long enough for a machine that is busy with other things.
 DEADLINE = "1500ms"
@@ -16,12 +16,12 @@ SECONDS = 1.5
 MIN_RATE = 2000
 
 
-def read_to_end(sock, seconds=20):
+def read_to_end(sock, seconds=PATIENCE):
     """Everything up to the end of the connection, however it ends."""
     return drip(sock, (), seconds=seconds)
 
 
-def drip(sock, pieces, every=0.05, seconds=20):
+def drip(sock, pieces, every=0.05, seconds=PATIENCE):
     """Sends pieces one by one and reads meanwhile; what had come when the peer closed.
 
     Fails if the peer puts up with it for `seconds`.

@@ -6,11 +6,12 @@ import socket
 import time
 
 
-def until(condition, seconds=20.0, what="the condition", every=0.01):
-    """Polls `condition` until it returns something true and returns that; fails at the deadline.
+#: Seconds for what takes milliseconds: the rest is for a machine busy with other things.
+PATIENCE = 20
 
-    Most conditions hold within milliseconds: the deadline is for a machine busy with other things.
-    """
+
+def until(condition, seconds=PATIENCE, what="the condition", every=0.01):
+    """Polls `condition` until it returns something true and returns that; fails at the deadline."""
     deadline = time.monotonic() + seconds
     while True:
         value = condition()
