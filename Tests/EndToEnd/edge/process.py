@@ -166,9 +166,10 @@ class Edge:
 
     def finish(self):
         """The end of a test: at rest, drained in time, and the exit code the test expects."""
-        if self.process.poll() is None and not self.leaving:
-            until(lambda: all(self.sleeps() for _ in range(20)), 30,
-                  lambda: f"threads that sleep: {self.registry()}")
+        if not self.leaving:
+            until(lambda: self.process.poll() is not None or all(
+                self.sleeps() for _ in range(20)), 30,
+                lambda: f"threads that sleep: {self.registry()}")
         code = self.terminate()
         self._control.close()
         assert code == self.expected_exit, (
@@ -302,7 +303,10 @@ class Edge:
     def sleeps(self):
         """Whether each of its threads waits for something at this moment."""
         threads = Path(f"/proc/{self.pid}/task").iterdir()
-        return all(self._stat(f"task/{thread.name}/stat")[0] == "S" for thread in threads)
+        try:
+            return all(self._stat(f"task/{thread.name}/stat")[0] == "S" for thread in threads)
+        except (FileNotFoundError, ProcessLookupError):
+            return False  # One of them has ended since it was listed.
 
     def _stat(self, file="stat"):
         """What the kernel says of the process, or of a thread, from its state on (proc(5))."""
