@@ -87,7 +87,7 @@ def judged(response, expected):
         return "answered"
     assert response.status in (502, 503, 504), f"{response.status} {response.text}"
     assert response.get("proxy-status").startswith("edge-proxy; error="), response
-    return "refused"
+    return f"refused: {response.status} {response.get('proxy-status')} {response.text}"
 
 
 def hello_of(number):

@@ -263,7 +263,7 @@ class Upstream:
             connection.tls = tls.version() if tls else None
             connection.resumed = tls.session_reused if tls else None
             first = await self._first_bytes(reader)
-            is_http2 = negotiated == "h2" or first.startswith(b"PRI * HTTP/2")
+            is_http2 = negotiated == "h2" or first.startswith(HTTP2_PREFACE)
             if first:
                 connection.protocol = "h2" if is_http2 else "h1"
                 kind = HTTP2Session if is_http2 else HTTP1Session
@@ -288,7 +288,14 @@ class Upstream:
     async def _first_bytes(self, reader):
         # What has not been used yet does not rest, unless the time is fixed.
         idle = None if callable(self.idle_seconds) else self.idle_seconds
-        return await asyncio.wait_for(reader.read(65_536), idle or 600)
+        first = b""
+        # A read may end within the preface, too, and only the whole of it says what is spoken.
+        while HTTP2_PREFACE.startswith(first) and first != HTTP2_PREFACE:
+            more = await asyncio.wait_for(reader.read(65_536), idle or 600)
+            if not more:
+                break
+            first += more
+        return first
 
     async def _perform(self, request, reply):
         self.requests.append(request)
