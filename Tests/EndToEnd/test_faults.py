@@ -1,15 +1,18 @@
 """Each system call of the proxy fails once: the client sees it or does not, and nothing is left."""
 
+import contextlib
 import errno
 import signal
 import socket
 import threading
+import time
 
 import pytest
 
 from edge import faults as faulty
 from edge.dns import ScriptedDNS
 from edge.faults import SHORT, Faults
+from edge.frames import GOAWAY, NO_ERROR, PING, ping
 from edge.ground import (
     DEADLINES, Ground, http1, http2, http10, over_tls, over_tls_http1, pages, websocket)
 from edge.upstream import Upstream
@@ -203,6 +206,28 @@ def test_what_a_client_sent_into_a_tunnel_arrives_before_its_end(
     faults.disarm()
     server.thread.join(20)
     assert server.received == 1000
+
+
+def test_a_write_that_has_to_wait_wins_no_idle_time(
+        edges, configuration, library, tmp_path, upstream):
+    faults = Faults(library, tmp_path / "faults")
+    edge = edges(configuration(upstream, {"timeouts": {"idle": "2s"}}),
+                 environment=faults.environment)
+    with edge.frames() as client:
+        client.request(1)
+        assert client.response(1)[0] == 200
+        deadline, found = time.monotonic() + 20, None
+        # A PING each tenth of a second, which is far from a flood.
+        while not found:
+            assert time.monotonic() < deadline, "each answer to a PING has won the client time"
+            faults.arm("send", 1, E.EAGAIN)
+            client.send(ping())
+            answer = client.until(lambda f: f.kind in (PING, GOAWAY))
+            assert faults.disarm() or answer.kind == GOAWAY
+            with contextlib.suppress(TimeoutError):
+                found = answer if answer.kind == GOAWAY else client.until(
+                    lambda f: f.kind == GOAWAY, 0.1)
+        assert found.code == NO_ERROR
 
 
 class Waiting(threading.Thread):

@@ -190,6 +190,8 @@ STALLS = {
     "a head that continues without END_HEADERS": lambda client: (
         PREFACE + settings() + get(client, 1, end_headers=False)
         + frame(CONTINUATION, 0, 1, literal("x", "y"))),
+    "half a frame behind a request": lambda client: (
+        PREFACE + settings() + get(client, 1, "/api/hello?id=1") + frame(6, 0, 0, bytes(8))[:12]),
     # The request is answered, and the connection ends with it.
     "half a frame beside a request": lambda client: (
         PREFACE + settings() + get(client, 1, "/api/delay?id=1&ms=3000")

@@ -107,6 +107,33 @@ def test_an_http1_head_that_stops_is_answered_408_also_as_the_second(edge):
         assert client.at_end()
 
 
+# What its client begins behind an answer that has to wait for the client.
+LARGE = 4_000_000
+
+
+def test_a_head_behind_an_answer_that_had_to_wait_is_answered_408(edge):
+    """The deadline for writing takes the place of the other, and gives it back."""
+    request = f"GET /api/large?id=1&size={LARGE} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
+    with reaped(edge, "head"), edge.tcp(listener=1, receive_buffer=4096) as sock:
+        received = drip(sock, [request + request[:-2]])
+    assert received.count(b"HTTP/1.1 ") == 2, received[:100]
+    assert LARGE < received.index(b"HTTP/1.1 408 ")
+
+
+@pytest.mark.parametrize("size", [1, LARGE], ids=["at once", "had to wait"])
+def test_a_frame_behind_a_stream_that_has_ended_ends_with_goaway(edge, size):
+    """The end of a stream begins the time without a request, but not before that of the frame."""
+    with reaped(edge, "head"):
+        client = edge.frames(listener=1, plain=True, handshake=False, receive_buffer=4096)
+        with client.socket as sock:
+            head = client.head(path=f"/api/large?id=1&size={size}")
+            received = drip(sock, [
+                frames.PREFACE + frames.settings({4: 2 * LARGE})
+                + frames.window_update(0, 2 * LARGE) + client.headers(1, head)
+                + frames.ping()[:12]])
+    assert len(received) > size and goaway_code(received) == frames.NO_ERROR
+
+
 def open_headers(edge):
     """A HEADERS frame without END_HEADERS."""
     with_encoder = edge.frames(handshake=False)

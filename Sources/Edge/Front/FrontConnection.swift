@@ -64,13 +64,15 @@ struct FrontConnection: ~Copyable {
     /// The client has said that it asks nothing more (RFC 9112 §9.6), and was read to the end.
     var hasAskedAll = false
 
-    /// HTTP/2: what had begun when the deadline for its rest was set.
+    /// Until when the rest of what the client has begun has to come; zero when it owes none.
+    var headDue = Instant.zero
+    /// HTTP/2: what had begun when that was set.
     var begunAtDeadline: UInt64 = 0
     /// What the client had taken when the deadline for writing was last set.
     var takenAtDeadline: UInt64 = 0
     /// The same when memory was last used up.
     var takenAtRelief = UInt64.max
-    /// When the time without a request began.
+    /// When the time without a request began; zero while there is one, or its answer waits.
     var idleSince = Instant.zero
     /// The loop over `input` is running: whoever completes an exchange must not start it again.
     var isParsing = false

@@ -101,7 +101,7 @@ extension Worker {
             setDeadline(front, .handshake, snapshot.front.handshake)
         } else {
             front[].spoken = .unknown
-            setDeadline(front, .head, snapshot.front.head)
+            beginHead(front)
         }
     }
 

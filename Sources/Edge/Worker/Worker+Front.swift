@@ -13,6 +13,19 @@ extension Worker {
         loop[].timers.clear(&front[].deadline)
     }
 
+    /// The client has begun, or may now begin, what has a time to be complete in.
+    ///
+    /// A deadline for writing stands before it.
+    func beginHead(_ front: Ref<FrontConnection>) {
+        front[].headDue = loop[].now + state[].snapshot.front.head
+        if front[].deadlineKind != .write { awaitHead(front) }
+    }
+
+    private func awaitHead(_ front: Ref<FrontConnection>) {
+        front[].deadlineKind = .head
+        loop[].timers.set(&front[].deadline, front[].token, at: front[].headDue)
+    }
+
     func frontEvent(_ front: Ref<FrontConnection>, _ readiness: Readiness) {
         if !readiness.isDisjoint(with: .writable) {
             front[].transport.noteWritable()
@@ -110,7 +123,7 @@ extension Worker {
         } else {
             front[].spoken = .http1
             front[].holdsTicket = front[].tlsLabel == .tls13
-            setDeadline(front, .head, state[].snapshot.front.head)
+            beginHead(front)
         }
         return true
     }
@@ -155,6 +168,7 @@ extension Worker {
             if front[].deadlineKind == .write {
                 clearDeadline(front)
                 armIdle(front)
+                if front[].headDue != .zero { awaitHead(front) }
             }
             if front[].requests < 2 { releaseAtFirstRest(front) }
         }
@@ -169,6 +183,8 @@ extension Worker {
 
     /// What waits for the client has to move on.
     private func armWrite(_ front: Ref<FrontConnection>) {
+        // It was answered just now, and the answer waits: its time begins when that is sent.
+        if front[].idleSince == loop[].now { front[].idleSince = .zero }
         front[].takenAtDeadline = front[].taken
         setDeadline(front, .write, state[].snapshot.front.write)
     }
@@ -224,9 +240,11 @@ extension Worker {
 
     /// With nothing under way, the client may stay silent for so long.
     func armIdle(_ front: Ref<FrontConnection>) {
-        guard front[].exchangeCount == 0, front[].deadlineKind != .linger else { return }
-        front[].idleSince = loop[].now
-        goOnIdling(front)
+        let kind = front[].deadlineKind
+        guard front[].exchangeCount == 0, kind != .linger, kind != .write else { return }
+        if front[].idleSince == .zero { front[].idleSince = loop[].now }
+        // What has begun has its own deadline, and after it this.
+        if front[].headDue == .zero { goOnIdling(front) }
     }
 
     /// Waits for the rest of the idle time, in two steps: after the first its buffers go.
@@ -253,7 +271,9 @@ extension Worker {
         case .handshake:
             counters.timeout(.handshake)
             closeFront(front)
-        case .head: headTimedOut(front)
+        case .head:
+            front[].headDue = .zero
+            headTimedOut(front)
         case .idle: idlePassed(front)
         case .write: writeTimedOut(front)
         case .linger: closeFront(front)
@@ -321,6 +341,7 @@ extension Worker {
         }
         front[].firstExchange = exchange[].token
         front[].exchangeCount += 1
+        front[].idleSince = .zero
     }
 
     func unlink(_ exchange: Ref<Exchange>, from front: Ref<FrontConnection>) {

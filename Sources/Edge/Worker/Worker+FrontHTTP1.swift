@@ -90,12 +90,11 @@ extension Worker {
                 bytes, scanned: &front[].scanned, into: &head[], isSecure: front[].isSecure)
             guard let used else {
                 heads[].give(head)
-                if front[].deadlineKind != .head {
-                    setDeadline(front, .head, state[].snapshot.front.head)
-                }
+                if front[].headDue == .zero { beginHead(front) }
                 return 0
             }
             front[].scanned = 0
+            front[].headDue = .zero
             front[].requests += 1
             if front[].deadlineKind != .write { clearDeadline(front) }
             guard let exchange = beginExchange(front, stream: 0, head: head) else {

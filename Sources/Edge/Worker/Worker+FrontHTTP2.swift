@@ -12,7 +12,7 @@ extension Worker {
         counters.open(.frontHTTP2)
         markDirty(front)
         front[].idleSince = loop[].now
-        setDeadline(front, .head, state[].snapshot.front.head)
+        beginHead(front)
         if front[].isLeaving { front[].session?.shutdownNotice() }
     }
 
@@ -39,21 +39,17 @@ extension Worker {
     @inline(__always)
     private func watchRest(_ front: Ref<FrontConnection>) {
         let awaitsRest = front[].session?.awaitsRest ?? false
-        guard awaitsRest || front[].deadlineKind == .head else { return }
+        guard awaitsRest || front[].headDue != .zero else { return }
         if awaitsRest {
             let begun = front[].session?.begunFrames ?? 0
             let isNext = begun != front[].begunAtDeadline && front[].exchangeCount > 0
-            if front[].deadlineKind == .none || front[].deadlineKind == .idle
-                || front[].deadlineKind == .head && isNext
-            {
-                front[].begunAtDeadline = begun
-                setDeadline(front, .head, state[].snapshot.front.head)
-            }
-        } else if front[].exchangeCount > 0 {
-            clearDeadline(front)
-        } else {
-            goOnIdling(front)
+            guard front[].headDue == .zero || isNext else { return }
+            front[].begunAtDeadline = begun
+            return beginHead(front)
         }
+        front[].headDue = .zero
+        guard front[].deadlineKind == .head else { return }
+        if front[].exchangeCount > 0 { clearDeadline(front) } else { goOnIdling(front) }
     }
 
     /// Adds what a peer did to the metrics, and once that it became a flood.
@@ -143,11 +139,7 @@ extension Worker {
         }
         dropUpstream(exchange)
         endExchange(exchange)
-        if front[].exchangeCount == 0, front[].spoken == .http2 { streamsEnded(front) }
-    }
-
-    private func streamsEnded(_ front: Ref<FrontConnection>) {
-        if front[].deadlineKind != .write { armIdle(front) }
+        if front[].exchangeCount == 0, front[].spoken == .http2 { armIdle(front) }
     }
 
     func flushHTTP2(_ front: Ref<FrontConnection>) {
