@@ -195,7 +195,7 @@ def continuation_by_octet(client):
         yield frame(CONTINUATION, 0, 1, bytes([octet]))
 
 
-@flood("empty HEADERS", "empty_frame")
+@flood("empty HEADERS", "empty_frame provoked_reset")
 def empty_headers(client):
     for stream in streams():
         yield frame(HEADERS, END_HEADERS | END_STREAM, stream)
