@@ -94,32 +94,31 @@ func receiveFrames(_ session: OpaquePointer, _ core: Ref<HTTP2Core>, _ input: By
             return unsafe give(session, input, given..<frame.start)
         }
         guard isServer else { continue }
+        let isInDoubt =
+            unsafe core[].clientFrames.needsOpenStream(frame)
+            && !core[].hasSaidGoAway
+            && (core[].clientFrames.mayHaveClosed || !isKnown(session, frame.stream))
         var fault = core[].clientFrames.fault(frame)
-        if core[].clientFrames.needsOpenStream(frame), !core[].hasSaidGoAway,
-            unsafe core[].clientFrames.mayHaveClosed || !isKnown(session, frame.stream)
-        {
-            // The frames before it may have opened or closed its stream, or got it reset.
+        if isInDoubt || fault != nil || frame.isSettings {
+            // The frames before it may open or close its stream, get it reset, or be answered.
             let taken = unsafe give(session, input, given..<frame.start)
             guard taken >= 0 else { return taken }
             given = frame.start
-            core[].clientFrames.mayHaveClosed = false
-            if core[].clientFrames.needsOpenStream(frame), unsafe !isKnown(session, frame.stream) {
-                fault = core[].clientFrames.faultOfClosed(frame.stream)
+            if isInDoubt {
+                core[].clientFrames.mayHaveClosed = false
+                if core[].clientFrames.needsOpenStream(frame),
+                    unsafe !isKnown(session, frame.stream)
+                {
+                    fault = core[].clientFrames.faultOfClosed(frame.stream)
+                }
             }
-        }
-        if let fault {
-            let taken = unsafe give(session, input, given..<frame.start)
-            guard taken >= 0 else { return taken }
-            core[].hasSaidGoAway = true
-            return Int(unsafe nghttp2_session_terminate_session(session, fault))
+            if let fault {
+                core[].hasSaidGoAway = true
+                return Int(unsafe nghttp2_session_terminate_session(session, fault))
+            }
+            if frame.isSettings { unsafe core[].clientFrames.expectSettings(session) }
         }
         core[].clientFrames.note(frame)
-        if frame.isSettings {
-            let taken = unsafe give(session, input, given..<frame.start)
-            guard taken >= 0 else { return taken }
-            given = frame.start
-            unsafe core[].clientFrames.expectSettings(session)
-        }
     }
     return unsafe give(session, input, given..<input.count)
 }
