@@ -21,6 +21,12 @@ extension Worker {
         if front[].deadlineKind != .write { awaitHead(front) }
     }
 
+    /// The head is complete, or nobody waits for it any more.
+    func endHead(_ front: Ref<FrontConnection>) {
+        front[].headDue = .zero
+        if front[].deadlineKind == .head { clearDeadline(front) }
+    }
+
     private func awaitHead(_ front: Ref<FrontConnection>) {
         front[].deadlineKind = .head
         loop[].timers.set(&front[].deadline, front[].token, at: front[].headDue)
@@ -341,7 +347,9 @@ extension Worker {
         }
         front[].firstExchange = exchange[].token
         front[].exchangeCount += 1
+        // The time without a request is over.
         front[].idleSince = .zero
+        if front[].deadlineKind == .idle { clearDeadline(front) }
     }
 
     func unlink(_ exchange: Ref<Exchange>, from front: Ref<FrontConnection>) {

@@ -57,6 +57,7 @@ extension Worker {
                 }
                 // A client that asks and asks without reading the answers waits for itself.
                 if front[].buffered > state[].highWater {
+                    endHead(front)
                     front[].isReadPaused = true
                     return consumed
                 }
@@ -94,9 +95,8 @@ extension Worker {
                 return 0
             }
             front[].scanned = 0
-            front[].headDue = .zero
             front[].requests += 1
-            if front[].deadlineKind != .write { clearDeadline(front) }
+            endHead(front)
             guard let exchange = beginExchange(front, stream: 0, head: head) else {
                 closeFront(front)
                 return used
@@ -113,6 +113,7 @@ extension Worker {
         } catch {
             // What the parser understood before it gave up is not relied upon.
             head[].reset()
+            endHead(front)
             guard let exchange = beginExchange(front, stream: 0, head: head) else {
                 closeFront(front)
                 return bytes.count

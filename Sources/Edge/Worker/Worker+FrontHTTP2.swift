@@ -105,7 +105,6 @@ extension Worker {
         _ front: Ref<FrontConnection>, _ stream: Int32, _ head: Ref<Head>, endsStream: Bool
     ) {
         front[].requests += 1
-        if front[].deadlineKind == .idle { clearDeadline(front) }
         guard let exchange = beginExchange(front, stream: stream, head: head) else {
             front[].session?.detach(stream)
             front[].session?.reset(stream, code: HTTP2Code.refusedStream)
