@@ -1,9 +1,13 @@
 """HTTP/1.1 and 1.0 as clients send it (RFC 9112); what is malformed: test_corpus_http1.py."""
 
+import contextlib
+import socket
 import ssl
 
 import pytest
 
+from edge.flight import Flight
+from edge.slow import read_to_end
 from edge.upstream import Upstream
 from edge.waiting import until
 
@@ -143,6 +147,28 @@ def test_errors_are_told_in_the_log_and_in_proxy_status(front):
     assert response.get("content-type").startswith("text/plain")
     assert response.get("proxy-status").startswith("edge-proxy; error=http_request_error")
     assert response.text.startswith("400 Bad Request")
+
+
+@pytest.mark.parametrize("field, status", [
+    ("Host: localhost", 404), ("Host : localhost", 400)])
+@pytest.mark.parametrize("end", ["plain", "without farewell", "farewell"])
+def test_a_client_that_asks_nothing_more_is_answered(front, edge_for, upstream, end, field, status):
+    """Its end comes with its request, as when a script writes one into a pipe."""
+    request = f"GET /none HTTP/1.1\r\n{field}\r\n\r\n".encode()
+    edge = front if end == "plain" else edge_for(upstream)
+    with edge.tcp() as sock:
+        client = sock if end == "plain" else Flight(
+            sock, edge.authority.client_context(["http/1.1"]))
+        with edge.held():
+            client.sendall(request)
+            if end == "farewell":
+                with contextlib.suppress(ssl.SSLWantReadError):
+                    client.tls.unwrap()
+                client.flush()
+            sock.shutdown(socket.SHUT_WR)
+        answer = read_to_end(client)
+    assert answer.startswith(f"HTTP/1.1 {status} ".encode()), answer
+    until(lambda: edge.ledger()["front_socket"]["live"] == 0)
 
 
 def test_a_client_that_leaves_frees_the_upstream(front):

@@ -139,6 +139,15 @@ extension Worker {
         if front[].spoken == .http1, front[].reading == .tunnel {
             return tunnelClientEnded(front)
         }
+        // It asks nothing more, but may well read what it is being answered (RFC 9112 §9.6).
+        let isAnswered = !front[].output.isEmpty || front[].deadlineKind == .write
+        if front[].spoken == .http1, front[].exchangeCount == 0, isAnswered {
+            front[].hasAskedAll = true
+            front[].reading = .discarding
+            front[].closesAfterOutput = true
+            endHead(front)
+            return markDirty(front)
+        }
         closeFront(front)
     }
 

@@ -24,11 +24,11 @@ class Flight(Closing):
         self.tls = context.wrap_bio(
             self._incoming, self._outgoing, server_hostname="localhost", session=session)
         while not self._tried(self.tls.do_handshake):
-            self._flush()
+            self.flush()
             self._receive()
         if first:
             self.tls.write(first)
-        self._flush()
+        self.flush()
 
     def settimeout(self, seconds):
         self.socket.settimeout(seconds)
@@ -41,7 +41,8 @@ class Flight(Closing):
             return False
         return True
 
-    def _flush(self):
+    def flush(self):
+        """Sends what TLS has to say."""
         if data := self._outgoing.read():
             self.socket.sendall(data)
 
@@ -56,7 +57,7 @@ class Flight(Closing):
 
     def sendall(self, data):
         self.tls.write(data)
-        self._flush()
+        self.flush()
 
     def record(self, data):
         """What `data` is on the wire, to be sent by hand."""
@@ -94,4 +95,4 @@ class Flight(Closing):
         assert self.said_farewell
         assert self.socket.recv(1) == b"", "bytes behind the farewell"
         self._tried(self.tls.unwrap)
-        self._flush()
+        self.flush()
