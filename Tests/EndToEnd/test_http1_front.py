@@ -171,6 +171,17 @@ def test_a_client_that_asks_nothing_more_is_answered(front, edge_for, upstream, 
     until(lambda: edge.ledger()["front_socket"]["live"] == 0)
 
 
+def test_an_answer_is_sent_although_the_next_request_is_under_way(front):
+    with front.tcp() as client:
+        with front.held():
+            client.sendall(b"GET /none HTTP/1.1\r\nHost: localhost\r\n\r\n"
+                           b"GET /api/never?id=1 HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            client.shutdown(socket.SHUT_WR)
+        answer = read_to_end(client)
+    assert answer.startswith(b"HTTP/1.1 404 ") and answer.count(b"HTTP/1.1 ") == 1, answer
+    until(lambda: front.ledger()["exchange"]["live"] == 0)
+
+
 def test_a_client_that_leaves_frees_the_upstream(front):
     with front.http1(plain=True) as client:
         client.request("GET", "/api/never?id=1")

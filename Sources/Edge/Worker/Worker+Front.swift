@@ -139,9 +139,12 @@ extension Worker {
         if front[].spoken == .http1, front[].reading == .tunnel {
             return tunnelClientEnded(front)
         }
-        // It asks nothing more, but may well read what it is being answered (RFC 9112 §9.6).
-        let isAnswered = !front[].output.isEmpty || front[].deadlineKind == .write
-        if front[].spoken == .http1, front[].exchangeCount == 0, isAnswered {
+        // It asks nothing more, but may well read what it has been answered (RFC 9112 §9.6); of an
+        // answer that has only begun the rest would not come.
+        let progress = exchanges[].resolve(front[].firstExchange)?[].responseProgress ?? .none
+        if front[].spoken == .http1, front[].buffered > 0, progress == .none {
+            cutExchanges(of: front, reason: .clientGone)
+            front[].input.removeAll()
             front[].hasAskedAll = true
             front[].reading = .discarding
             front[].closesAfterOutput = true
