@@ -51,7 +51,7 @@ package enum EdgeCommand {
                 try load(source), plant: plantLeak.flatMap(PlantedLeak.init)
             ) { () throws(ConfigurationErrors) in try load(source) }
             try proxy.start()
-            if let readyFile { try proxy.writeReadyFile(readyFile) }
+            try proxy.tellReady(readyFile)
             return proxy.run()
         } catch {
             StandardError.write("\(error)\n")

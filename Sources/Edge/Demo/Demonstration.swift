@@ -47,7 +47,7 @@ struct Demonstration {
     func run(isLive: Bool, readyFile: String?) throws(StartFailure) -> Int32 {
         try services.start()
         try proxy.start()
-        if let readyFile { try proxy.writeReadyFile(readyFile) }
+        try proxy.tellReady(readyFile)
         StandardOutput.write(
             settings.guide(
                 address: proxy.address(of: settings.listenerName) ?? "",

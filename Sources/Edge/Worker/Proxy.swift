@@ -188,8 +188,15 @@ final class Proxy {
         sockets.handOver()
     }
 
-    /// Tells whoever waits that every listener is bound: pid and addresses as JSON.
-    func writeReadyFile(_ path: String) throws(StartFailure) {
+    /// Tells the log that every listener is bound, then whoever waits for the file, if there is to
+    /// be one: pid and addresses as JSON.
+    func tellReady(_ file: String?) throws(StartFailure) {
+        logger.info(
+            "ready",
+            metadata: [
+                "workers": "\(configuration.workers)", "pid": "\(SystemProcess.identifier)",
+            ])
+        guard let file else { return }
         let addresses = configuration.namedAddresses.map { sockets.open[$0.name]?.address ?? "" }
         let listeners = addresses.prefix(configuration.listeners.count).map { "\"\($0)\"" }
         let admin = configuration.admin == nil ? nil : addresses.last
@@ -198,9 +205,9 @@ final class Proxy {
             + "\"listeners\":[\(listeners.joined(separator: ","))],"
             + "\"admin\":\(admin.map { "\"\($0)\"" } ?? "null")}\n"
         do throws(SystemFailure) {
-            try FileSystem.writeAtomically(Array(text.utf8), to: path)
+            try FileSystem.writeAtomically(Array(text.utf8), to: file)
         } catch {
-            throw StartFailure("\(path): \(error)")
+            throw StartFailure("\(file): \(error)")
         }
     }
 
@@ -208,11 +215,6 @@ final class Proxy {
 
     /// Serves signals until the proxy has drained; returns the exit status.
     func run() -> Int32 {
-        logger.info(
-            "ready",
-            metadata: [
-                "workers": "\(configuration.workers)", "pid": "\(SystemProcess.identifier)",
-            ])
         var check = LedgerCheck(
             mailboxes, counters.control, logger, ownsProcess: control.ownsProcess,
             interval: configuration.ledger.interval)
