@@ -14,9 +14,8 @@ MEBIBYTE = 1 << 20
 LIMIT = 16 * MEBIBYTE
 # Beyond the budget: the process itself, both sides of TLS, and blocks kept for reuse.
 MOST = 2 * LIMIT + 32 * MEBIBYTE
-# What a turn takes in before it is looked at again counts as well: the more, the longer the last
-# one was held up.
-MOST_TOLD = LIMIT * 9 // 4
+# What a flush moves towards clients before it is looked at again counts as well.
+MOST_TOLD = LIMIT * 7 // 4
 BLOCK = b"x" * 65_536
 
 
