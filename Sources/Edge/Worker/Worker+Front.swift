@@ -64,7 +64,7 @@ extension Worker {
                 }
                 received(front, scratch[].bytes(count))
             case .wouldBlock: break
-            case .ended(let isClean): return frontEnded(front, isClean: isClean)
+            case .ended: return frontEnded(front)
             case .failed(let failure):
                 if failure.kind == .flood { counters.flood(.tlsMessage) }
                 return closeFront(front)
@@ -135,23 +135,20 @@ extension Worker {
     }
 
     /// The client has ended its side, or the connection is broken.
-    private func frontEnded(_ front: Ref<FrontConnection>, isClean: Bool) {
-        if front[].spoken == .http1, front[].reading == .tunnel {
-            return tunnelClientEnded(front)
-        }
+    private func frontEnded(_ front: Ref<FrontConnection>) {
+        guard front[].spoken == .http1 else { return closeFront(front) }
+        if front[].reading == .tunnel { return tunnelClientEnded(front) }
         // It asks nothing more, but may well read what it has been answered (RFC 9112 §9.6); of an
         // answer that has only begun the rest would not come.
         let progress = exchanges[].resolve(front[].firstExchange)?[].responseProgress ?? .none
-        if front[].spoken == .http1, front[].buffered > 0, progress == .none {
-            cutExchanges(of: front, reason: .clientGone)
-            front[].input.removeAll()
-            front[].hasAskedAll = true
-            front[].reading = .discarding
-            front[].closesAfterOutput = true
-            endHead(front)
-            return markDirty(front)
-        }
-        closeFront(front)
+        guard front[].buffered > 0, progress == .none else { return closeFront(front) }
+        cutExchanges(of: front, reason: .clientGone)
+        front[].input.removeAll()
+        front[].hasAskedAll = true
+        front[].reading = .discarding
+        front[].closesAfterOutput = true
+        endHead(front)
+        markDirty(front)
     }
 
     // MARK: writing
@@ -302,12 +299,9 @@ extension Worker {
     private func headTimedOut(_ front: Ref<FrontConnection>) {
         counters.timeout(.head)
         guard front[].spoken == .http1, !front[].input.isEmpty else { return endIdle(front) }
-        let exchange = beginExchange(front, stream: 0, head: heads[].take())
-        guard let exchange else { return closeFront(front) }
-        front[].reading = .discarding
-        front[].closesAfterOutput = true
-        exchange[].requestProgress = .received
-        refuse(exchange, 408, .requestTimeout, "the request head was not received in time")
+        refuseHead(
+            front, heads[].take(), 408, .requestTimeout,
+            "the request head was not received in time")
     }
 
     /// Ends a connection on which nothing is under way, with the farewell its protocol knows.

@@ -113,17 +113,24 @@ extension Worker {
         } catch {
             // What the parser understood before it gave up is not relied upon.
             head[].reset()
-            endHead(front)
-            guard let exchange = beginExchange(front, stream: 0, head: head) else {
-                closeFront(front)
-                return bytes.count
-            }
-            front[].reading = .discarding
-            front[].closesAfterOutput = true
-            exchange[].requestProgress = .received
-            refuse(exchange, error.status, .requestError, error.reason)
+            refuseHead(front, head, error.status, .requestError, error.reason)
             return bytes.count
         }
+    }
+
+    /// Answers what is no request, and takes none after it.
+    func refuseHead(
+        _ front: Ref<FrontConnection>, _ head: Ref<Head>, _ status: UInt16, _ error: ErrorReason,
+        _ reason: StaticString
+    ) {
+        endHead(front)
+        guard let exchange = beginExchange(front, stream: 0, head: head) else {
+            return closeFront(front)
+        }
+        front[].reading = .discarding
+        front[].closesAfterOutput = true
+        exchange[].requestProgress = .received
+        refuse(exchange, status, error, reason)
     }
 
     /// False when nothing more can be done with the bytes there are.

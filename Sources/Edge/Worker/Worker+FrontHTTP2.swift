@@ -47,9 +47,8 @@ extension Worker {
             front[].begunAtDeadline = begun
             return beginHead(front)
         }
-        front[].headDue = .zero
-        guard front[].deadlineKind == .head else { return }
-        if front[].exchangeCount > 0 { clearDeadline(front) } else { goOnIdling(front) }
+        endHead(front)
+        armIdle(front)
     }
 
     /// Adds what a peer did to the metrics, and once that it became a flood.
