@@ -24,11 +24,11 @@ class Flight(Closing):
         self.tls = context.wrap_bio(
             self._incoming, self._outgoing, server_hostname="localhost", session=session)
         while not self._tried(self.tls.do_handshake):
-            self.flush()
+            self._flush()
             self._receive()
         if first:
             self.tls.write(first)
-        self.flush()
+        self._flush()
 
     def settimeout(self, seconds):
         self.socket.settimeout(seconds)
@@ -41,8 +41,7 @@ class Flight(Closing):
             return False
         return True
 
-    def flush(self):
-        """Sends what TLS has to say."""
+    def _flush(self):
         if data := self._outgoing.read():
             self.socket.sendall(data)
 
@@ -57,7 +56,7 @@ class Flight(Closing):
 
     def sendall(self, data):
         self.tls.write(data)
-        self.flush()
+        self._flush()
 
     def record(self, data):
         """What `data` is on the wire, to be sent by hand."""
@@ -94,5 +93,9 @@ class Flight(Closing):
         """Says this side's farewell too, and finds the end of the connection behind the peer's."""
         assert self.said_farewell
         assert self.socket.recv(1) == b"", "bytes behind the farewell"
+        self.say_farewell()
+
+    def say_farewell(self):
+        """Says that this side sends nothing more; the peer's bytes can still be read."""
         self._tried(self.tls.unwrap)
-        self.flush()
+        self._flush()
